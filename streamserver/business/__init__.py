@@ -1,0 +1,1 @@
+"""The client process of one task: presence, outbox, reports."""

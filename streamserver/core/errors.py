@@ -1,0 +1,111 @@
+"""Every error that a user can meet: its number, its message and its cure.
+
+``code`` travels as ``Code`` in HTTP replies, so it never changes its meaning. Two numbers are the old server's own and
+stay: -1 for a delete that finds nothing and 1 for a query that finds nothing running.
+"""
+
+from __future__ import annotations
+
+
+class StreamServerError(Exception):
+    """The root of all our errors.
+
+    Args:
+        message: names the thing, the value and what is wrong with it.
+        cure: what the reader can do about it; appended to the message.
+    """
+
+    code = 5000
+
+    def __init__(self, message: str, *, cure: str = "") -> None:
+        super().__init__(f"{message}; {cure}" if cure else message)
+        self.message = message
+        self.cure = cure
+
+
+class BadRequestError(StreamServerError):
+    """A request that cannot be accepted; ``path`` is the JSON path of the culprit, ``$`` for the whole body."""
+
+    code = 4000
+
+    def __init__(self, message: str, *, path: str = "$", cure: str = "") -> None:
+        super().__init__(f"{path}: {message}", cure=cure)
+        self.path = path
+
+
+class BodyTooLargeError(BadRequestError):
+    """The request body is larger than the setting ``max_body_bytes``."""
+
+    code = 4001
+
+
+class UnknownAlgorithmError(BadRequestError):
+    """``Type`` names no algorithm of ``config_algorithm.map_type``."""
+
+    code = 4002
+
+
+class TaskNotFoundError(StreamServerError):
+    """No task has this TaskID (or, for delete, this SrcID)."""
+
+    code = -1
+
+
+class TaskNotRunningError(StreamServerError):
+    """Query found no running task of this TaskID; ``Result``, where there is one, says how it ended."""
+
+    code = 1
+
+
+class ConfigError(StreamServerError):
+    """A configuration file of ours (settings, models.yaml) is wrong; the message names file and key."""
+
+    code = 5001
+
+
+class GraphError(StreamServerError):
+    """A demo, graph or element file cannot be used; the message names file, element and key."""
+
+    code = 5002
+
+
+class ModelNotFoundError(StreamServerError):
+    """Weights are in no model directory and cannot be fetched."""
+
+    code = 5003
+
+
+class ModelError(StreamServerError):
+    """Weights were found but cannot be used (checksum, unknown layout, wrong class count)."""
+
+    code = 5004
+
+
+class SourceError(StreamServerError):
+    """A source cannot be opened or read; the message carries the masked address."""
+
+    code = 5005
+
+
+class SourceMissingError(SourceError):
+    """A source that a retry cannot mend, e.g. a file that does not exist."""
+
+    code = 5006
+
+
+class SampleError(StreamServerError):
+    """An algorithm under samples/ is broken; the message names the sample and what is missing."""
+
+    code = 5007
+
+
+class StoreError(StreamServerError):
+    """The task database cannot be read or written."""
+
+    code = 5008
+
+
+class PortError(StreamServerError):
+    """A port is taken or none is free."""
+
+    code = 5009

@@ -1,0 +1,49 @@
+"""Log handlers, configured in one place; every record passes through the credential mask."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+import time
+from pathlib import Path
+
+from streamserver.core.urls import mask_credentials
+
+_MAX_BYTES = 2_000_000
+_BACKUPS = 2
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Plain text in UTC with addresses masked, tracebacks included."""
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_credentials(super().format(record))
+
+
+def configure(*, level: str = "INFO", file: Path | None = None, role: str = "") -> None:
+    """Sends all logging of this process to ``file`` (rotated at 2 MB, two kept) or, without one, to stderr.
+
+    Args:
+        level: a standard level name.
+        file: the log file; its folder must exist.
+        role: what this process is (``web``, ``supervisor``, ``engine``, ``client``), shown in each line.
+    """
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler(sys.stderr)
+    else:
+        handler = logging.handlers.RotatingFileHandler(file, maxBytes=_MAX_BYTES, backupCount=_BACKUPS)
+    tag = f" {role}" if role else ""
+    handler.setFormatter(
+        _MaskingFormatter(f"%(asctime)s.%(msecs)03dZ{tag} %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(level)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)

@@ -1,0 +1,167 @@
+"""Every setting in one table: its name, type, default and meaning.
+
+A value comes from the last of: the default here, ``configs/server.yaml``, the environment (``STREAMSERVER_`` and the
+name in capitals), the command line. Unknown names in the file are refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from streamserver.core.errors import ConfigError
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+"""The folder with server.py, samples/ and configs/."""
+
+ENV_PREFIX = "STREAMSERVER_"
+
+
+def _row(
+    default: Any, meaning: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
+) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator can set; ``docs/settings.md`` has a paragraph for each (a test compares them)."""
+
+    host: str = _row("127.0.0.1", "address the API listens on; 0.0.0.0 for every interface")
+    port: int = _row(8001, "port of the API", low=1, high=65535)
+    state_dir: str = _row("state", "folder for tasks, logs and the database; relative to the project")
+    client_host: str = _row(
+        "127.0.0.1", "address the client processes listen on; anyone who reaches it can forge results"
+    )
+    client_port_base: int = _row(
+        10001, "first port for client processes; the next free one upward is used", low=1, high=65535
+    )
+    models: str = _row("", "more model directories, separated by colons, searched after models/")
+    model_cache: str = _row("", "where downloaded weights go; empty for models/ of the project")
+    model_download: bool = _row(True, "fetch missing weights from the source named in configs/models.yaml")
+    detector: str = _row(
+        "auto",
+        "which detector tasks use: the graph's model, motion, or auto (the model, motion where it is missing)",
+        choices=("auto", "model", "motion"),
+    )
+    device: str = _row(
+        "auto", "where models run: auto (CUDA where it works, else the CPU), cpu, cuda", choices=("auto", "cpu", "cuda")
+    )
+    inference_threads: int = _row(1, "threads of one model session; one task is one process", low=1, high=256)
+    stream_path: str = _row("", "a sophon-stream tree; when it holds samples/build/main, that program is the engine")
+    event_dir: str = _row("", "also keep every alarm here as JSON and JPEG; empty for no local copy")
+    max_body_bytes: int = _row(1_000_000, "largest request body of the API", low=1000)
+    log_level: str = _row("INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    heartbeat_timeout_s: float = _row(15.0, "silence after which a process counts as hung", low=1)
+    start_timeout_s: float = _row(300.0, "time a process may take until it is ready (a model download included)", low=1)
+    stop_timeout_s: float = _row(5.0, "time a process has to end after SIGTERM", low=0.1)
+    drain_timeout_s: float = _row(60.0, "time a deleted task has to deliver what it raised", low=0)
+    report_connect_timeout_s: float = _row(3.0, "time to connect to a report address", low=0.1)
+    report_timeout_s: float = _row(10.0, "time a report address has to answer", low=0.1)
+    outbox_max_mb: int = _row(
+        1024, "alarms of one task that wait for a receiver, in megabytes; the oldest go first", low=1
+    )
+
+    @property
+    def state_path(self) -> Path:
+        """``state_dir`` as an absolute path."""
+        return (PROJECT_DIR / self.state_dir).resolve()
+
+    @property
+    def model_dirs(self) -> list[Path]:
+        """Where weights are looked for, in order: the project's models/, ``models``, the cache."""
+        named = [Path(part).expanduser() for part in self.models.split(":") if part]
+        return list(dict.fromkeys([PROJECT_DIR / "models", *named, self.model_cache_path]))
+
+    @property
+    def model_cache_path(self) -> Path:
+        """Where downloads go."""
+        return Path(self.model_cache).expanduser() if self.model_cache else PROJECT_DIR / "models"
+
+    @property
+    def engine_binary(self) -> Path | None:
+        """The sophon-stream program to run instead of our engine, or ``None``."""
+        if not self.stream_path:
+            return None
+        binary = Path(self.stream_path) / "samples" / "build" / "main"
+        return binary if os.access(binary, os.X_OK) else None
+
+
+def load(
+    *, file: Path | None = None, environment: Mapping[str, str] | None = None, options: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings from file, environment and options, each overriding the one before.
+
+    Args:
+        file: a YAML file; ``None`` means ``STREAMSERVER_CONFIG`` or configs/server.yaml, which may be absent.
+        environment: ``os.environ`` unless given.
+        options: values from the command line; ``None`` values are not set.
+
+    Raises:
+        ConfigError: a name is unknown or a value cannot be used; says where it came from.
+    """
+    env = os.environ if environment is None else environment
+    path = file or Path(env.get(f"{ENV_PREFIX}CONFIG") or PROJECT_DIR / "configs" / "server.yaml")
+    values: dict[str, Any] = {}
+    for name, value in _read_yaml(path).items():
+        values[name] = _convert(_find(name, str(path)), value, f"{path}: {name}")
+    for row in fields(Settings):
+        variable = ENV_PREFIX + row.name.upper()
+        if variable in env:
+            values[row.name] = _convert(row, env[variable], variable)
+    for name, value in (options or {}).items():
+        if value is not None:
+            values[name] = _convert(_find(name, "options"), value, f"--{name}")
+    return Settings(**values)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise ConfigError(f"{path}: cannot be read: {e}") from e
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected 'name: value' lines, got {type(content).__name__}")
+    return content
+
+
+def _find(name: str, where: str) -> Field[Any]:
+    rows = {row.name: row for row in fields(Settings)}
+    if name in rows:
+        return rows[name]
+    near = difflib.get_close_matches(name, rows, n=1)
+    cure = f"did you mean '{near[0]}'?" if near else "see docs/settings.md"
+    raise ConfigError(f"{where}: unknown setting '{name}'", cure=cure)
+
+
+def _convert(row: Field[Any], value: Any, where: str) -> Any:
+    kind: type[Any] = type(row.default)
+    try:
+        result = _to_bool(value) if kind is bool else kind("" if value is None and kind is str else value)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"{where}: expected {kind.__name__}, got {value!r}") from e
+    choices, low, high = row.metadata["choices"], row.metadata["low"], row.metadata["high"]
+    if choices and result not in choices:
+        raise ConfigError(f"{where}: got {value!r}", cure=f"use one of {', '.join(choices)}")
+    if (low is not None and result < low) or (high is not None and result > high):
+        raise ConfigError(
+            f"{where}: {value!r} is out of range", cure=f"from {low} to {high if high is not None else 'any'}"
+        )
+    return result
+
+
+def _to_bool(value: Any) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    return words[str(value).strip().lower()] if str(value).strip().lower() in words else _fail(value)
+
+
+def _fail(value: Any) -> bool:
+    raise ValueError(f"{value!r} is neither true nor false")

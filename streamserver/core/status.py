@@ -1,0 +1,102 @@
+"""What the worker and the client tell the supervisor and the web process: one small JSON file each, beside the task.
+
+The file is rewritten about twice a second, so its ``beat`` is also the process's heartbeat. ``beat`` is the monotonic
+clock, which all processes of one boot share; a beat from before the last boot is in the future or far in the past.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from streamserver.core.files import read_json, write_json
+
+ENGINE_FILE = "run/engine.json"
+"""Where the engine writes its status, relative to the task's folder."""
+
+CLIENT_FILE = "run/client.json"
+"""Where the client writes its status, relative to the task's folder."""
+
+BEAT_INTERVAL_S = 0.5
+"""How often a process rewrites its status."""
+
+
+@dataclass(slots=True)
+class _Status:
+    """What both kinds have; ``run`` is the accepted task version the process belongs to."""
+
+    run: str = ""
+    pid: int = 0
+    beat: float = 0.0
+    error: str = ""
+
+    def write(self, path: Path) -> None:
+        """Beats: sets ``beat`` to now and rewrites the file."""
+        self.beat = time.monotonic()
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The status in ``path``, or ``None`` when there is none that can be read."""
+        content: Any = read_json(path)
+        if not isinstance(content, dict):
+            return None
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in content.items() if key in known})
+
+
+@dataclass(slots=True)
+class EngineStatus(_Status):
+    """The engine's view.
+
+    Attributes:
+        ready: models are loaded and the first frame may come.
+        source: a ``SourceState`` value.
+        source_reason: why the source is not streaming, in words, addresses masked.
+        frames: frames that were processed (kept by ``sample_interval``) since the task was accepted.
+        dropped: live frames that were left out because the engine was busy.
+        fps: processed frames a second over the last seconds.
+        reconnects: how often a live source was opened again.
+        loop: how often a file has started over.
+        detector: which detector really runs, e.g. ``yolox_nano.onnx on CPUExecutionProvider`` or ``motion``.
+        error: why the process is about to exit, in words.
+    """
+
+    ready: bool = False
+    source: str = ""
+    source_reason: str = ""
+    frames: int = 0
+    dropped: int = 0
+    fps: float = 0.0
+    reconnects: int = 0
+    loop: int = 0
+    detector: str = ""
+
+
+@dataclass(slots=True)
+class ClientStatus(_Status):
+    """The client's view.
+
+    Attributes:
+        ready: the port is open.
+        port: where it listens.
+        received: frames that the engine posted.
+        events: alarms raised since the task was accepted.
+        delivered: alarms that a receiver has confirmed.
+        pending: alarms that wait for a receiver.
+        dropped: alarms that were given up (retention), counted.
+        last_error: why the last delivery failed, in words.
+        per_algorithm: alarms raised by each algorithm, in the task's order.
+    """
+
+    ready: bool = False
+    port: int = 0
+    received: int = 0
+    events: int = 0
+    delivered: int = 0
+    pending: int = 0
+    dropped: int = 0
+    last_error: str = ""
+    per_algorithm: list[int] = field(default_factory=list)

@@ -1,0 +1,1 @@
+"""The element contract, the runner and its bounded queues."""

@@ -1,0 +1,1 @@
+"""Boxes, polygons, lines and tracking in plain numpy."""

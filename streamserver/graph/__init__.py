@@ -1,0 +1,1 @@
+"""Read, check, normalise and rewrite element graphs; no I/O beyond the files named."""

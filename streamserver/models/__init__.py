@@ -1,0 +1,1 @@
+"""Model families, one a file, and the store that finds their weights."""

@@ -1,0 +1,1 @@
+"""How an event leaves: HTTP, files."""

@@ -1,0 +1,1 @@
+"""Makes what runs match what the store says should run."""

@@ -1,0 +1,1 @@
+"""Picture work with OpenCV: letterbox, crop, codec, drawing."""
