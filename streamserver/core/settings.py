@@ -145,7 +145,7 @@ def _find(name: str, where: str) -> Field[Any]:
 def _convert(row: Field[Any], value: Any, where: str) -> Any:
     kind: type[Any] = type(row.default)
     try:
-        result = _to_bool(value) if kind is bool else kind("" if value is None and kind is str else value)
+        result = _to_bool(value) if kind is bool else kind(_plain_text(value))
     except (TypeError, ValueError) as e:
         raise ConfigError(f"{where}: expected {kind.__name__}, got {value!r}") from e
     choices, low, high = row.metadata["choices"], row.metadata["low"], row.metadata["high"]
@@ -156,6 +156,12 @@ def _convert(row: Field[Any], value: Any, where: str) -> Any:
             f"{where}: {value!r} is out of range", cure=f"from {low} to {high if high is not None else 'any'}"
         )
     return result
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, (list, dict)):
+        raise ValueError(f"{value!r} is not one value")
+    return "" if value is None else str(value)
 
 
 def _to_bool(value: Any) -> bool:

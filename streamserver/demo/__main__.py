@@ -1,0 +1,227 @@
+"""``start_server.sh --demo``: the main job in one command.
+
+Starts the server on a free port with a state folder of its own, a receiver that prints each alarm, and one tripwire
+task: on a clip drawn here, found by the motion detector, or on ``--video`` with the best detector there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from streamserver.core.settings import PROJECT_DIR
+from streamserver.core.urls import mask_credentials, source_type
+
+_TASK_ID = "demo"
+_START_TIMEOUT_S = 60.0
+
+
+def main() -> int:
+    """Runs the demo; returns 0 when alarms came (or the user ended it), 1 otherwise."""
+    options = _parse_options()
+    output = Path(options.output or PROJECT_DIR / "demo-output" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    from streamserver.demo.receiver import Receiver
+
+    with Receiver(output / "alarms") as receiver:
+        threading.Thread(target=receiver.serve_forever, name="receiver", daemon=True).start()
+        address, line = _source(options, output)
+        port = _free_port()
+        server = _start_server(port, output)
+        try:
+            return _show(options, receiver, address, line, port, server)
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _stop(server)
+            receiver.shutdown()
+            print(f"\n{receiver.alarms} alarms; pictures, logs and the task's files are in {output}", flush=True)
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./start_server.sh --demo", description=__doc__)
+    parser.add_argument("--demo", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help="end after so many seconds; without it, on Ctrl-C")
+    parser.add_argument("--video", help="a file or a stream (rtsp://…) instead of the drawn clip")
+    parser.add_argument("--line", help="the tripwire as X1,Y1,X2,Y2; default: upright through the middle")
+    parser.add_argument("--direction", choices=("left", "right", "both"), default="both")
+    parser.add_argument("--output", help="folder for pictures, logs and state; default: demo-output/<time>")
+    options = parser.parse_args()
+    if options.video and source_type(options.video) in ("", "VIDEO"):
+        path = Path(options.video.removeprefix("file://")).resolve()
+        if not path.is_file():
+            parser.error(f"--video: '{options.video}' is no file; give a path, or an address such as rtsp://…")
+        options.video = str(path)
+    return options
+
+
+def _source(options: argparse.Namespace, output: Path) -> tuple[str, tuple[int, int, int, int]]:
+    """The address of the stream and the tripwire's end points."""
+    if options.video:
+        address = str(options.video)
+        width, height = _picture_size(address)
+    else:
+        from streamserver.demo.clip import SIZE_WH, draw_clip
+
+        output.mkdir(parents=True, exist_ok=True)
+        draw_clip(output / "clip.mp4")
+        address, (width, height) = str(output / "clip.mp4"), SIZE_WH
+    if options.line:
+        x1, y1, x2, y2 = (int(part) for part in options.line.split(","))
+        return address, (x1, y1, x2, y2)
+    return address, (width // 2, 0, width // 2, height)
+
+
+def _picture_size(address: str) -> tuple[int, int]:
+    import av
+
+    live = {"rtsp_transport": "tcp", "timeout": "5000000"} if address.startswith("rtsp") else {}
+    try:
+        with av.open(address, options=live, timeout=(10, 5)) as container:
+            video = container.streams.video[0]
+            return video.width, video.height
+    except (av.FFmpegError, IndexError) as e:
+        raise SystemExit(f"error: cannot open {mask_credentials(address)}: {mask_credentials(str(e))}") from e
+
+
+def _start_server(port: int, output: Path) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "STREAMSERVER_HOST": "127.0.0.1",
+        "STREAMSERVER_PORT": str(port),
+        "STREAMSERVER_STATE_DIR": str(output / "state"),
+    }
+    (output / "server.out").touch()
+    with (output / "server.out").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "start.py"],
+            cwd=PROJECT_DIR,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _show(
+    options: argparse.Namespace, receiver: Any, address: str, line: tuple[int, int, int, int], port: int, server: Any
+) -> int:
+    api = f"http://127.0.0.1:{port}"
+    _wait_for_api(api, server)
+    print(f"server    {api}  (API page: {api}/docs)\nreceiver  {receiver.url}\nstream    {mask_credentials(address)}")
+    answer = _post(f"{api}/task/create", _task(options, receiver.url, address, line))
+    if answer["Code"] != 0:
+        print(f"error: the task was refused: {answer['Msg']}", file=sys.stderr)
+        return 1
+    print(f"tripwire  {line}, direction: {options.direction}\n", flush=True)
+    end = time.monotonic() + options.seconds if options.seconds else None
+    status = _watch(api, end)
+    if receiver.alarms == 0:
+        print(f"no alarm came; the task's last status: {json.dumps(status, ensure_ascii=False)}", file=sys.stderr)
+    _post(f"{api}/task/delete", {"TaskID": _TASK_ID})
+    return 0 if receiver.alarms else 1
+
+
+def _watch(api: str, end: float | None) -> dict[str, Any]:
+    """Prints the task's status whenever it changes, until ``end`` or until the task has ended."""
+    shown = ""
+    status: dict[str, Any] = {}
+    while end is None or time.monotonic() < end:
+        status = _post(f"{api}/task/query", {"TaskID": _TASK_ID}).get("Result") or {}
+        line = "  ".join(str(status.get(key)) for key in ("State", "Source", "Detector", "Reason") if status.get(key))
+        if line != shown:
+            print(f"status    {line}", flush=True)
+            shown = line
+        if status.get("State") in ("FINISHED", "FAILED"):
+            time.sleep(2.0)
+            break
+        time.sleep(0.5)
+    return status
+
+
+def _task(
+    options: argparse.Namespace, report_url: str, address: str, line: tuple[int, int, int, int]
+) -> dict[str, Any]:
+    x1, y1, x2, y2 = line
+    middle = {"X": (x1 + x2) // 2, "Y": (y1 + y2) // 2}
+    shift = {"left": -50, "right": 50, "both": 0}[options.direction]
+    wire = {
+        "LineStart": {"X": x1, "Y": y1},
+        "LineEnd": {"X": x2, "Y": y2},
+        "DirectStart": middle,
+        "DirectEnd": {"X": middle["X"] + shift, "Y": middle["Y"]},
+    }
+    extend: dict[str, Any] = {"Loop": 0} if not options.video else {}
+    if not options.video:
+        extend["Detector"] = "motion"
+    return {
+        "TaskID": _TASK_ID,
+        "InputSrc": {"SrcID": "demo-camera", "StreamSrc": {"Address": address}},
+        "Algorithm": [
+            {
+                "Type": 1,
+                "TrackInterval": 2,
+                "DetectInterval": 1 if not options.video else 2,
+                "AlarmInterval": 1,
+                "threshold": 50,
+                "DetectInfos": [{"TripWire": wire, "HotArea": []}],
+                "Extend": extend,
+            }
+        ],
+        "Reporting": {"ReportUrlList": [report_url]},
+    }
+
+
+def _wait_for_api(api: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise SystemExit(
+                f"error: the server ended with code {server.returncode}; see server.out beside the pictures"
+            )
+        try:
+            _post(f"{api}/task/list", {})
+            return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise SystemExit(
+        f"error: the server did not answer within {_START_TIMEOUT_S:.0f} s; see server.out beside the pictures"
+    )
+
+
+def _post(url: str, body: Any) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        answer: dict[str, Any] = json.loads(response.read())
+    return answer
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
