@@ -1,0 +1,125 @@
+"""Graph files and the element files that they name, read without losing a key (CONTRACT 2.1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from streamserver.core.errors import GraphError
+from streamserver.graph.fields import Fields, load_json
+from streamserver.graph.model import RawElement, RawGraph
+
+_CONNECTION_KEYS = ("src_element_id", "src_port", "dst_element_id", "dst_port")
+_GRAPH_LISTS = frozenset({"elements", "connections"})
+
+
+def read_graphs(engine_path: Path, base_dir: Path) -> list[RawGraph]:
+    """All graphs of a graph file, with the element files they name.
+
+    Args:
+        engine_path: the graph file.
+        base_dir: what ``element_config`` paths are relative to: the working directory of the process that will run the
+            graphs. It need not exist when the paths leave it at once (``../tripwire/config/decode.json``).
+
+    Raises:
+        GraphError: a file is absent or not JSON, a key is missing or wrong, or a graph_id is there twice; names file,
+            element and key. How the graph hangs together is looked at by ``check``.
+    """
+    return _read(engine_path, lambda text: resolve(base_dir, text))
+
+
+def read_sample(config_dir: Path, graph: str = "engine_group.json") -> list[RawGraph]:
+    """The graphs of a sample's own config folder, e.g. ``samples/tripwire/config``; otherwise as ``read_graphs``."""
+    return _read(config_dir / graph, lambda text: sample_file(config_dir, text))
+
+
+def sample_base_dir(config_dir: Path) -> Path:
+    """The working directory for which a sample's paths are written: ``samples/build`` beside it; it may not exist."""
+    return Path(os.path.normpath(config_dir.absolute())).parents[1] / "build"
+
+
+def sample_file(config_dir: Path, text: str) -> Path:
+    """The file that a sample means by ``text``, e.g. ``../tripwire/config/decode.json``.
+
+    A copy of a sample under another folder name still finds its own files, though they are called by the old name.
+    """
+    path = resolve(sample_base_dir(config_dir), text)
+    parts = PurePosixPath(text).parts
+    if len(parts) == 4 and parts[0] == ".." and parts[2] == "config" and not _exists(path):
+        own = config_dir / parts[3]
+        return own if _exists(own) else path
+    return path
+
+
+def resolve(base_dir: Path, text: str) -> Path:
+    """``text`` as an absolute path: relative to ``base_dir``, which need not exist, and without ``..``."""
+    return Path(os.path.normpath(base_dir.resolve() / text))
+
+
+def _exists(path: Path) -> bool:
+    """``Path.exists``, with a name that no file can have as one that does not exist."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _read(engine_path: Path, find: Callable[[str], Path]) -> list[RawGraph]:
+    content = load_json(engine_path)
+    if not isinstance(content, list) or not content:
+        raise GraphError(f"{engine_path}: expected an array with at least one graph")
+    graphs: dict[int, RawGraph] = {}
+    for index, value in enumerate(content):
+        graph = _read_graph(value, index, engine_path, find)
+        if graph.graph_id in graphs:
+            raise graph.error("graph_id is there twice", cure="give each graph its own")
+        graphs[graph.graph_id] = graph
+    return list(graphs.values())
+
+
+def _read_graph(value: Any, index: int, file: Path, find: Callable[[str], Path]) -> RawGraph:
+    graph_id = Fields(value, where=f"{file}: [{index}]").integer("graph_id")
+    where = f"{file}: graph {graph_id}"
+    fields = Fields(value, where=where)
+    fields.integer("device_id", 0)
+    elements = [_read_element(item, f"{where}: elements[{i}]", find) for i, item in enumerate(fields.items("elements"))]
+    connections = fields.items("connections")
+    for i, item in enumerate(connections):
+        connection = Fields(item, where=f"{where}: connections[{i}]")
+        for key in _CONNECTION_KEYS:
+            connection.integer(key)
+    data = {"device_id": 0, **fields.others(_GRAPH_LISTS)}
+    return RawGraph(data, tuple(elements), tuple(connections), str(file))
+
+
+def _read_element(value: Any, place: str, find: Callable[[str], Path]) -> RawElement:
+    element_id = Fields(value, where=place).integer("element_id")
+    fields = Fields(value, where=f"{place}: element {element_id}")
+    _check_ports(fields)
+    path = find(fields.text("element_config"))
+    try:
+        config = load_json(path)
+    except GraphError as e:
+        raise GraphError(f"{fields.where}: element_config: {e.message}") from e
+    _check_config(config, f"{path}: element {element_id}")
+    return RawElement(value, config, str(path))
+
+
+def _check_ports(fields: Fields) -> None:
+    """Checks what a port must say: whether it is a source or sink and, if so, its number."""
+    ports = Fields(fields.mapping("ports", {}), where=f"{fields.where}: ports")
+    for side, flag in (("input", "is_src"), ("output", "is_sink")):
+        for index, item in enumerate(ports.items(side, [])):
+            port = Fields(item, where=f"{ports.where}.{side}[{index}]")
+            if port.boolean(flag):
+                port.integer("port_id")
+
+
+def _check_config(config: Any, where: str) -> None:
+    fields = Fields(config, where=where)
+    name = fields.text("name")
+    named = Fields(config, where=f"{where} '{name}'")
+    named.mapping("configure", {})
+    named.integer("thread_number", 1, low=1)
