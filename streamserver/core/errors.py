@@ -109,3 +109,9 @@ class PortError(StreamServerError):
     """A port is taken or none is free."""
 
     code = 5009
+
+
+class DeliveryError(StreamServerError):
+    """A report address or the local folder did not take an alarm; the message names it, its secrets masked."""
+
+    code = 5010

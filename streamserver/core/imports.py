@@ -8,6 +8,8 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -15,20 +17,25 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def fresh_imports(project: Path, packages: tuple[str, ...]) -> Iterator[None]:
-    """Within it, ``packages`` are imported anew, from ``project``; afterwards ``sys.modules`` is as it was before.
+def fresh_imports(project: Path, names: tuple[str, ...]) -> Iterator[None]:
+    """Within it, modules are imported anew, from ``project``; afterwards ``sys.modules`` is as it was before.
 
     What was imported lives on in whoever holds it. One thread at a time.
+
+    Args:
+        project: where to import from.
+        names: which top-level modules; a folder is a package with or without ``__init__.py``, which is not run.
     """
     with _lock:
-        before = _take_modules(packages)
+        before = _take_modules(names)
         sys.path.insert(0, str(project))
         importlib.invalidate_caches()
+        sys.modules.update({name: _package(name, project / name) for name in names if (project / name).is_dir()})
         try:
             yield
         finally:
             sys.path.remove(str(project))
-            _take_modules(packages)
+            _take_modules(names)
             sys.modules.update(before)
 
 
@@ -41,16 +48,23 @@ def places_of(error: BaseException) -> list[tuple[Path, int]]:
 
 
 def describe_error(error: BaseException, project: Path) -> str:
-    """What was raised, and the innermost line of the user's code (not of this package) that it came from."""
-    ours = project / "streamserver"
+    """What was raised, and the innermost line of the user's code (samples/, config_algorithm.py) that it came from."""
     user = [
-        place for place in places_of(error) if place[0].is_relative_to(project) and not place[0].is_relative_to(ours)
+        (file, line)
+        for file, line in places_of(error)
+        if file.is_relative_to(project / "samples") or file == project / "config_algorithm.py"
     ]
     where = f" ({user[-1][0].relative_to(project)}:{user[-1][1]})" if user else ""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}{where}"
 
 
-def _take_modules(packages: tuple[str, ...]) -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name.startswith(tuple(f"{p}." for p in packages)) or name in packages]
-    return {name: sys.modules.pop(name) for name in names}
+def _package(name: str, folder: Path) -> ModuleType:
+    spec = ModuleSpec(name, None, is_package=True)
+    spec.submodule_search_locations = [str(folder)]
+    return module_from_spec(spec)
+
+
+def _take_modules(names: tuple[str, ...]) -> dict[str, ModuleType]:
+    taken = [name for name in sys.modules if name.partition(".")[0] in names]
+    return {name: sys.modules.pop(name) for name in taken}

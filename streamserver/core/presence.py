@@ -6,7 +6,7 @@ absence. That is why every call says which frame it is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -37,9 +37,10 @@ class Presence(Generic[Name]):
         self.enter_frames = max(1, enter_frames)
         self.leave_frames = max(1, leave_frames)
         self._entries: dict[Name, _Entry] = {}
+        self._last_step: int | None = None
 
     def __len__(self) -> int:
-        """How many objects are remembered; bounded by what was seen in the last ``leave_frames`` frames."""
+        """How many objects are remembered: those of the last ``leave_frames`` processed frames, at most."""
         return len(self._entries)
 
     def update(self, step: int, names: Iterable[Name]) -> list[Name]:
@@ -50,11 +51,13 @@ class Presence(Generic[Name]):
                 number than before means that the source started over, and everything is forgotten.
             names: what is present; a name given twice counts once.
         """
-        if any(entry.last_step > step for entry in self._entries.values()):
+        if self._last_step is not None and step < self._last_step:
             self._entries.clear()
-        self._forget(step)
+        self._last_step = step
+        present = dict.fromkeys(names)
+        self._forget(step, present)
         due = []
-        for name in dict.fromkeys(names):
+        for name in present:
             entry = self._enter(step, name)
             if not entry.reported and entry.streak >= self.enter_frames:
                 entry.reported = True
@@ -70,7 +73,12 @@ class Presence(Generic[Name]):
             entry.last_step = step
         return entry
 
-    def _forget(self, step: int) -> None:
-        gone = [name for name, entry in self._entries.items() if step - entry.last_step > self.leave_frames]
+    def _forget(self, step: int, present: Container[Name]) -> None:
+        """Drops who was absent long enough: up to this frame, or, who is back in it, up to the one before."""
+        gone = [
+            name
+            for name, entry in self._entries.items()
+            if step - entry.last_step - (name in present) >= self.leave_frames
+        ]
         for name in gone:
             del self._entries[name]

@@ -13,9 +13,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from streamserver.core.arrays import Detections
+if TYPE_CHECKING:  # the client process reads messages without ever loading numpy
+    from streamserver.core.arrays import Detections
 
 BoxXyxy = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom exclusive."""
@@ -56,7 +57,7 @@ class WireFrame:
             loop=_integer(frame, "mLoop", default=0),
             size_wh=(_integer(frame, "mWidth", default=0), _integer(frame, "mHeight", default=0)),
             timestamp_us=_integer(frame, "mTimestamp", default=0),
-            picture_base64=str(frame.get("mSpData") or ""),
+            picture_base64=_text(frame, "mSpData"),
         )
 
 
@@ -81,7 +82,7 @@ def objects_of(message: Mapping[str, Any]) -> list[WireObject]:
     tracked = message.get("mTrackedObjectMetadatas") or []
     try:
         return [_object(index, item, tracked) for index, item in enumerate(detected)]
-    except (TypeError, KeyError, AttributeError, ValueError) as e:
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as e:
         raise ValueError(f"$.mDetectedObjectMetadatas: {e!r}") from e
 
 
@@ -149,5 +150,14 @@ def _object(index: int, item: Mapping[str, Any], tracked: list[Mapping[str, Any]
 def _integer(frame: Mapping[str, Any], key: str, *, default: int | None = None) -> int:
     value = frame.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"$.mFrame.{key}: expected an integer, got {value!r}")
+        raise ValueError(f"$.mFrame.{key}: expected an integer, got {value!r:.80}")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"$.mFrame.{key}: expected an integer of 64 bits, got {str(value)[:24]}…")
+    return value
+
+
+def _text(frame: Mapping[str, Any], key: str) -> str:
+    value = frame.get(key) or ""
+    if not isinstance(value, str):
+        raise ValueError(f"$.mFrame.{key}: expected a string, got {type(value).__name__}")
     return value

@@ -119,6 +119,20 @@ def load(
     return Settings(**values)
 
 
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The variables from which ``load`` reads the same settings in another process, whatever its working directory."""
+    values = {row.name: str(getattr(settings, row.name)) for row in fields(Settings)}
+    values["state_dir"] = str(settings.state_path)
+    values["models"] = ":".join(_absolute(part) for part in settings.models.split(":") if part)
+    for name in ("model_cache", "stream_path", "event_dir"):
+        values[name] = _absolute(values[name]) if values[name] else ""
+    return {f"{ENV_PREFIX}{name.upper()}": value for name, value in values.items()}
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 

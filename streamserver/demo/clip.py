@@ -45,16 +45,16 @@ WALKERS = (
 """Two walk to the right, one to the left; each crosses the middle once."""
 
 
-def draw_clip(path: Path) -> None:
-    """Writes the clip as MPEG-4 in an MP4 file of ``SIZE_WH`` at ``FPS``."""
+def draw_clip(path: Path, *, fps: int = FPS) -> None:
+    """Writes the clip as MPEG-4 in an MP4 file of ``SIZE_WH`` at ``fps`` frames a second."""
     background = _background()
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=FPS)
+        stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height = SIZE_WH
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 2_000_000
-        for index in range(FPS * _SECONDS):
-            picture = draw_picture(background, index / FPS)
+        for index in range(fps * _SECONDS):
+            picture = draw_picture(background, index / fps)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode(None))
 

@@ -8,14 +8,17 @@ and never keeps a frame after ``process`` returned, unless it says so and drops 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from streamserver.core.errors import GraphError
+from streamserver.core.picture import Picture
 from streamserver.core.settings import Settings
+from streamserver.core.states import SourceState
 from streamserver.engine.frame import Frame
+from streamserver.graph.demo import Channel as Channel
 
 
 class Emit(Protocol):
@@ -39,6 +42,8 @@ class ElementContext:
         channel_ids: the channels that run through this graph.
         stopping: set when the process wants to end; long waits watch it.
         report: tells the supervisor one thing about this element, e.g. ``report("detector", "motion")``.
+        alive: to be called now and then by an element that waits for something outside (a receiver that is away),
+            or the engine would take it for hung.
     """
 
     element_id: int
@@ -50,6 +55,7 @@ class ElementContext:
     channel_ids: tuple[int, ...] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
     report: Callable[[str, str], None] = lambda key, value: None
+    alive: Callable[[], None] = lambda: None
 
     def error(self, key: str, problem: str, *, cure: str = "") -> GraphError:
         """An error that names this element's file, the element and ``key``, for the caller to raise."""
@@ -76,3 +82,57 @@ class Element:
 
     def close(self) -> None:
         """Called once, in the element's thread, after the last frame, also after an error."""
+
+
+class ReadFrame(Protocol):
+    """One frame as a source gives it; the attributes are those of ``Frame``."""
+
+    @property
+    def frame_id(self) -> int:
+        """Position in the source."""
+
+    @property
+    def loop(self) -> int:
+        """How often the source started over."""
+
+    @property
+    def timestamp_us(self) -> int:
+        """When it was read."""
+
+    @property
+    def discontinuity(self) -> bool:
+        """True where what was remembered no longer holds."""
+
+    @property
+    def picture(self) -> Picture:
+        """The pixels."""
+
+
+class SourceElement(Element):
+    """A node where channels enter the graph.
+
+    The engine reads its channels in threads of their own, takes what ``sample_interval`` keeps, numbers it and gives it
+    to ``process`` like any other frame.
+    """
+
+    def source_key(self, channel: Channel) -> Hashable:
+        """What makes two channels one source: those with equal keys, also of other graphs, share one reader."""
+        raise NotImplementedError
+
+    def read(
+        self,
+        channel: Channel,
+        *,
+        start_loop: int,
+        stopping: threading.Event,
+        on_state: Callable[[SourceState, str], None],
+    ) -> Iterator[ReadFrame]:
+        """The frames of ``channel``, ending with the source; runs in the reader's thread.
+
+        Args:
+            channel: one of those with the same key.
+            start_loop: the first loop of a file, to go on after a crash.
+            stopping: set when the process wants to end.
+            on_state: to be told what the source does, and why, in words without secrets.
+        """
+        raise NotImplementedError

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streamserver.core.arrays import Detections, ImageBgr
+from streamserver.core.arrays import Detections
+from streamserver.core.picture import Picture
 
-
-class Picture:
-    """A frame's pixels, converted to BGR when somebody first asks and kept from then on.
-
-    Args:
-        size_wh: width and height in pixels.
-        load_bgr: makes the array of shape (height, width, 3); called at most once, from one thread at a time.
-    """
-
-    def __init__(self, size_wh: tuple[int, int], load_bgr: Callable[[], ImageBgr]) -> None:
-        self.size_wh = size_wh
-        self._load_bgr: Callable[[], ImageBgr] | None = load_bgr
-        self._bgr: ImageBgr | None = None
-
-    @property
-    def bgr(self) -> ImageBgr:
-        """The pixels; shared by all who ask, so nobody writes into them."""
-        if self._bgr is None:
-            assert self._load_bgr is not None
-            self._bgr = self._load_bgr()
-            self._load_bgr = None
-        return self._bgr
+__all__ = ["Frame", "Picture"]
 
 
 @dataclass(slots=True)

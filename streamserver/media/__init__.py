@@ -1,1 +1,1 @@
-"""Sources of frames behind one iterator."""
+"""Sources of every kind behind one iterator of frames."""

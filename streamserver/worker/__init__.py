@@ -1,1 +1,1 @@
-"""The engine process of one task."""
+"""The engine process of one task: ``python -m streamserver.worker``."""

@@ -1,0 +1,217 @@
+"""The life of a client process: start, beat, drain, end."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import queue
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamserver import plugins
+from streamserver.business.app import MAX_BODY_BYTES, create_app
+from streamserver.business.config import ClientConfig, config_of, make_parser
+from streamserver.business.outbox import Outbox
+from streamserver.business.reporter import Reporter
+from streamserver.business.server import AppServer
+from streamserver.business.session import AlgorithmSession
+from streamserver.core import exitcodes, logs
+from streamserver.core.errors import ConfigError, PortError, SampleError, StreamServerError
+from streamserver.core.processes import die_with_parent
+from streamserver.core.repeats import RepeatFilter
+from streamserver.core.settings import PROJECT_DIR, Settings, load
+from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus
+from streamserver.sinks.file import FileSink
+from streamserver.sinks.http import HttpSink
+
+_log = logging.getLogger(__name__)
+
+_STOP = "stop"
+_DRAIN = "drain"
+_FINISH_REQUESTS_S = 0.5
+_FINISH_POST_S = 1.0
+
+
+def main(arguments: Sequence[str], *, project: Path = PROJECT_DIR) -> int:
+    """Runs a client until it is told to end; returns its exit code.
+
+    Args:
+        arguments: the command line without the program's name.
+        project: the folder with samples/ and config_algorithm.py.
+    """
+    parent = os.environ.get("STREAMSERVER_PARENT_PID", "")
+    if parent.isdigit():
+        die_with_parent(int(parent))
+    faulthandler.enable()
+    commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+    signal.signal(signal.SIGTERM, lambda *_: commands.put(_STOP))
+    signal.signal(signal.SIGINT, lambda *_: commands.put(_STOP))
+    signal.signal(signal.SIGUSR1, lambda *_: commands.put(_DRAIN))
+    logs.configure(role="client")
+    try:
+        options = make_parser().parse_args(arguments)
+        settings = load()
+        config = config_of(options, settings, lambda: plugins.known_types(project=project))
+    except StreamServerError as e:
+        _log.error("%s", e)
+        return _exit_code_of(e)
+    client = _Client(config, settings, commands, project)
+    return client.run(drain=options.drain)
+
+
+def _exit_code_of(error: StreamServerError) -> int:
+    for kind, code in (
+        (PortError, exitcodes.PORT_TAKEN),
+        (SampleError, exitcodes.BAD_SAMPLE),
+        (ConfigError, exitcodes.USAGE),
+    ):
+        if isinstance(error, kind):
+            return code
+    return exitcodes.CRASHED
+
+
+class _Client:
+    """Owns the parts and all state; signals only put words into ``commands``."""
+
+    def __init__(
+        self, config: ClientConfig, settings: Settings, commands: queue.SimpleQueue[str], project: Path
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._commands = commands
+        self._project = project
+        self._status = ClientStatus(run=config.run, pid=os.getpid(), per_algorithm=[0] * len(config.algorithms))
+        self._outbox: Outbox | None = None
+        self._reporter: Reporter | None = None
+        self._sessions: list[AlgorithmSession] = []
+        self._server: AppServer | None = None
+
+    def run(self, *, drain: bool) -> int:
+        """Works until a command ends it; whatever happens, the status says how it ended."""
+        try:
+            self._prepare_folder()
+            self._open(listen=not drain)
+            self._loop(draining=drain)
+            return exitcodes.FINISHED
+        except StreamServerError as e:
+            _log.error("%s", e)
+            self._status.error = str(e)
+            return _exit_code_of(e)
+        except BaseException as e:
+            _log.exception("unexpected error")
+            self._status.error = repr(e)
+            raise
+        finally:
+            self._close()
+
+    def _prepare_folder(self) -> None:
+        folder = self._config.task_dir
+        if folder is not None:
+            (folder / "logs").mkdir(exist_ok=True)
+            (folder / "run").mkdir(exist_ok=True)
+        file = folder / "logs" / "client.log" if folder is not None else None
+        logs.configure(level=self._settings.log_level, file=file, role="client")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(RepeatFilter())
+        self._beat()
+
+    def _open(self, *, listen: bool) -> None:
+        config, settings = self._config, self._settings
+        self._outbox = Outbox(config.outbox_file, max_bytes=settings.outbox_max_mb * 1_000_000)
+        receivers = [
+            HttpSink(
+                url,
+                task_id=config.task_id,
+                connect_timeout_s=settings.report_connect_timeout_s,
+                total_timeout_s=settings.report_timeout_s,
+            )
+            for url in config.report_urls
+        ]
+        archive = FileSink(Path(settings.event_dir).expanduser().absolute()) if settings.event_dir else None
+        self._reporter = Reporter(self._outbox, receivers, archive)
+        if listen:
+            self._sessions = [self._session(position) for position in range(len(config.algorithms))]
+            app = create_app(self._sessions)
+            self._server = AppServer(config.host, config.port, app, max_body_bytes=MAX_BODY_BYTES)
+            self._server.start()
+            self._status.ready, self._status.port = True, self._server.port
+            _log.info("task %r: listening on %s:%d", config.task_id, config.host, self._server.port)
+        self._reporter.start()
+
+    def _session(self, position: int) -> AlgorithmSession:
+        assert self._outbox is not None and self._reporter is not None
+        spec = self._config.algorithms[position]
+        return AlgorithmSession(
+            plugins.load(spec.name, project=self._project),
+            spec,
+            task_id=self._config.task_id,
+            src_id=self._config.src_id,
+            replayable=self._config.replayable,
+            outbox=self._outbox,
+            on_alarm=self._reporter.wake,
+        )
+
+    def _loop(self, *, draining: bool) -> None:
+        if draining:
+            self._begin_drain()
+        while True:
+            self._beat()
+            if draining and self._drained():
+                _log.info("nothing is left to deliver")
+                return
+            try:
+                command = self._commands.get(timeout=BEAT_INTERVAL_S if not draining else BEAT_INTERVAL_S / 5)
+            except queue.Empty:
+                continue
+            if command == _STOP:
+                return
+            if not draining:
+                draining = True
+                self._begin_drain()
+
+    def _begin_drain(self) -> None:
+        _log.info("draining: no more frames are taken")
+        self._status.ready = False
+        if self._server is not None:
+            self._server.stop()
+        if self._reporter is not None:
+            self._reporter.hurry()
+
+    def _drained(self) -> bool:
+        assert self._outbox is not None
+        return self._outbox.counters.pending == 0 and not (self._server is not None and self._server.busy)
+
+    def _beat(self) -> None:
+        status = self._status
+        status.received = sum(session.received for session in self._sessions)
+        if self._outbox is not None:
+            counters = self._outbox.counters
+            status.events, status.delivered = counters.events, counters.delivered
+            status.pending, status.dropped = counters.pending, counters.dropped
+            for index, count in counters.per_algorithm:
+                if index < len(status.per_algorithm):
+                    status.per_algorithm[index] = count
+        errors = [self._reporter.last_error if self._reporter is not None else ""]
+        errors += [session.last_error for session in self._sessions]
+        status.last_error = "; ".join(error for error in errors if error)
+        if self._config.task_dir is not None:
+            try:
+                status.write(self._config.task_dir / CLIENT_FILE)
+            except OSError as e:
+                _log.error("%s: cannot be written: %s", self._config.task_dir / CLIENT_FILE, e)
+
+    def _close(self) -> None:
+        self._status.ready = False
+        if self._server is not None and not self._server.closing:
+            self._server.stop()
+        deadline = time.monotonic() + _FINISH_REQUESTS_S
+        while self._server is not None and self._server.busy and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if self._reporter is not None and self._reporter.started and not self._reporter.stop(_FINISH_POST_S):
+            _log.info("a POST in flight was left; its alarm stays pending")
+        if self._outbox is not None:
+            self._outbox.close()
+        self._beat()

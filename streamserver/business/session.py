@@ -1,0 +1,191 @@
+"""One algorithm at work: from a posted frame to the alarms in the outbox."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from streamserver.business.config import AlgorithmSpec
+from streamserver.business.outbox import NewEvent, Outbox
+from streamserver.business.sequence import FrameCounter, Place
+from streamserver.core.errors import SampleError
+from streamserver.core.results import WireFrame, objects_of
+from streamserver.plugins import Algorithm
+
+_log = logging.getLogger(__name__)
+
+_REMEMBERED_FRAMES = 64
+"""How many of the last frames are known when they come again; the engine has one on its way at a time."""
+
+_FrameKey = tuple[int, int, int, int | None, int]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A frame whose logic has run; ``names`` are those whose report waits for the picture."""
+
+    place: Place
+    message: dict[str, Any]
+    names: list[Any]
+
+
+class AlgorithmSession:
+    """Feeds one algorithm with the frames of its task, one at a time. Thread-safe.
+
+    Args:
+        algorithm: the loaded sample.
+        spec: which algorithm of the task it is.
+        task_id: ``TaskID`` of the reports.
+        src_id: ``SrcID`` of the reports.
+        replayable: events get a key, so that a file played again raises none twice.
+        outbox: where alarms go.
+        on_alarm: called after an alarm was kept.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        spec: AlgorithmSpec,
+        *,
+        task_id: str,
+        src_id: str,
+        replayable: bool,
+        outbox: Outbox,
+        on_alarm: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.received = 0
+        self.failures = 0
+        self.last_failure = ""
+        self._algorithm = algorithm
+        self._spec = spec
+        self._task_id = task_id
+        self._src_id = src_id
+        self._replayable = replayable
+        self._outbox = outbox
+        self._on_alarm = on_alarm
+        self._lock = threading.Lock()
+        self._counter = FrameCounter(_interval_of(spec))
+        self._seen: OrderedDict[_FrameKey, _Seen] = OrderedDict()
+        self._state = algorithm.new_state(spec.request)
+
+    @property
+    def last_error(self) -> str:
+        """What the sample last did wrong, in words; empty if nothing."""
+        if not self.failures:
+            return ""
+        return f"{self._spec.name}: {self.failures} frames failed, the last with: {self.last_failure}"
+
+    def handle(self, message: dict[str, Any]) -> bool:
+        """Takes one posted frame; True if its picture is wanted, so that it must be posted again with it.
+
+        A frame that is posted again is answered again and not counted again. An error of the sample is logged and
+        counted, and the frame is done.
+
+        Raises:
+            ValueError: the message has not the form of CONTRACT 4; it names the JSON path.
+            StoreError: an alarm could not be kept; the same message may be posted again.
+        """
+        frame = WireFrame.from_wire(message)
+        objects_of(message)
+        key = (frame.channel_id, frame.loop, frame.frame_id, frame.sequence, frame.timestamp_us)
+        with self._lock:
+            seen = self._recall(key)
+            if seen is None:
+                seen = self._seen[key] = self._take(message, frame)
+            if not seen.names:
+                return False
+            if not frame.picture_base64 and "mCrops" not in message:
+                return True
+            self._report(_joined(seen, message), frame, seen)
+            return False
+
+    def _recall(self, key: _FrameKey) -> _Seen | None:
+        """What is known of a frame that was here before; makes room where it was not.
+
+        Without a sequence number only the very last frame can be told from one of the next loop.
+        """
+        seen = self._seen.get(key)
+        if seen is not None and (key[3] is not None or key == next(reversed(self._seen))):
+            return seen
+        self._seen.pop(key, None)
+        if len(self._seen) >= _REMEMBERED_FRAMES:
+            self._seen.popitem(last=False)
+        return None
+
+    def _take(self, message: dict[str, Any], frame: WireFrame) -> _Seen:
+        self.received += 1
+        place = self._counter.place(frame)
+        _fill_place(message, place)
+        names: list[Any] = []
+        try:
+            if place.started_over:
+                self._state = self._algorithm.new_state(self._spec.request)
+            self._algorithm.logic(message, names, [], self._state)
+        except SampleError as e:
+            self._note_failure(e)
+            names = []
+        return _Seen(place, _without_pictures(message) if names else {}, names)
+
+    def _report(self, message: dict[str, Any], frame: WireFrame, seen: _Seen) -> None:
+        try:
+            report = self._algorithm.trans_json(message, self._task_id, self._spec.type, seen.names)
+            body = self._body_of(report, frame)
+        except SampleError as e:
+            self._note_failure(e)
+            body = b""
+        if body:
+            key = f"{self._spec.index}:{seen.place.loop}:{frame.frame_id}:0" if self._replayable else None
+            if self._outbox.add([NewEvent(algorithm=self._spec.index, body=body, key=key)]):
+                self._on_alarm()
+        seen.names, seen.message = [], {}
+
+    def _body_of(self, report: dict[str, Any], frame: WireFrame) -> bytes:
+        """The JSON of CONTRACT 6.3, or nothing when there is no event in it."""
+        if not report["AnalyzeEvents"]:
+            return b""
+        scene = report["SceneImageBase64"] or frame.picture_base64
+        events = [{**event, "ImageBase64": event["ImageBase64"] or scene} for event in report["AnalyzeEvents"]]
+        complete = {
+            **report,
+            "TaskID": self._task_id,
+            "SrcID": self._src_id,
+            "SceneImageBase64": scene,
+            "AnalyzeEvents": events,
+        }
+        try:
+            text = json.dumps([complete], ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as e:
+            raise SampleError(f"sample '{self._spec.name}': {self._spec.name}_trans_json: {e}") from e
+        return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes its JSON escape
+
+    def _note_failure(self, error: SampleError) -> None:
+        self.failures += 1
+        self.last_failure = str(error)
+        _log.error("a frame was left out: %s", error)
+
+
+def _interval_of(spec: AlgorithmSpec) -> int:
+    interval = spec.request.get("DetectInterval")
+    return interval if isinstance(interval, int) else 1
+
+
+def _fill_place(message: dict[str, Any], place: Place) -> None:
+    """Adds what only our engine sends, so that samples always find it."""
+    if message["mFrame"].get("mSequence") is None:
+        message["mFrame"].update(mSequence=place.sequence, mLoop=place.loop)
+
+
+def _without_pictures(message: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a frame until its picture comes: the keys that the second message may lack."""
+    return {key: value for key, value in message.items() if key not in ("mFrame", "mSubObjectMetadatas", "mCrops")}
+
+
+def _joined(seen: _Seen, message: dict[str, Any]) -> dict[str, Any]:
+    """The message with the picture, and with what the sample's logic may have noted in the one without."""
+    _fill_place(message, seen.place)
+    return {**seen.message, **message}

@@ -1,0 +1,377 @@
+"""The requests of the HTTP API: one definition for validation, documentation and types (CONTRACT 5.2 and 6.2).
+
+Wire spelling lives in the aliases here, in ``drawings`` and in ``replies``. The way in is ``parse_create`` and
+``parse_task_id``; what leaves for the store, ``prepare`` and the samples is ``canonical``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict
+
+from streamserver.core.drawings import MAX_POINTS, DetectInfo, TargetSize, not_contradictory
+from streamserver.core.errors import BadRequestError, UnknownAlgorithmError
+from streamserver.core.examples import NEW_TASK_BODY as NEW_TASK_BODY
+from streamserver.core.strict_json import JsonPath, describe, parse_object, path_text
+from streamserver.core.urls import is_http_url, source_type
+from streamserver.core.wire_errors import fault, nearest_key, validate
+from streamserver.core.wire_types import SourceName, TaskName, Whole, Wire, without_controls, without_default
+
+log = logging.getLogger(__name__)
+
+MAX_ALGORITHMS = 32
+MAX_DETECT_INFOS = 64
+MAX_REPORT_URLS = 32
+MAX_DETECT_INTERVAL = 100_000
+MAX_INTERVAL = 1_000_000
+MAX_LOOPS = 2_147_483_647
+MAX_FPS = 1000
+_MAX_WARNINGS = 10
+
+
+def _percent(threshold: float) -> float:
+    """Below 1 it is a fraction (application-web sends 0.5 and 50 for the same thing); 1 is 1 %.
+
+    Never less than 1, or whoever reads the canonical request would take it for a fraction again.
+    """
+    return float(threshold) if threshold >= 1 else max(1.0, round(threshold * 100, 6))
+
+
+def _at_least_one(interval: int) -> int:
+    return max(1, interval)
+
+
+def _frame_rate(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (value == -1 or 0 < value <= 1000):
+        raise fault("expected frames a second above 0 and at most 1000, or -1 for as fast as it goes")
+    return value
+
+
+def _classes(value: Any) -> Any:
+    if not isinstance(value, list) or not value:
+        raise fault("expected a list of class numbers or names", cure='e.g. [0, 2] or ["person", "car"]')
+    for entry in value:
+        is_number = isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0
+        if not is_number and not (isinstance(entry, str) and entry):
+            raise fault(
+                f"{describe(entry)} is no class", cure='use numbers from 0 or names, e.g. [0, "car"]', show=False
+            )
+    return value
+
+
+def _detector(value: Any) -> Any:
+    if value not in ("auto", "model", "motion"):
+        raise fault("unknown detector", cure="use auto, model or motion")
+    return value
+
+
+class ExtendOptions(Wire):
+    """The keys of ``Extend`` that every task understands, when ``Extend`` is an object; samples may know more."""
+
+    loop: Whole = Field(
+        default=1, alias="Loop", ge=0, le=MAX_LOOPS, description="how often a file is played, 0 for ever", examples=[1]
+    )
+    fps: Annotated[float, BeforeValidator(_frame_rate)] = Field(
+        default=0.0,
+        alias="Fps",
+        description="pace of a file in frames a second, -1 for as fast as it goes; its own pace unless given",
+        json_schema_extra=without_default,
+    )
+    detector: Annotated[str, BeforeValidator(_detector)] = Field(
+        default="auto",
+        alias="Detector",
+        description="auto, model or motion; the server's setting unless given",
+        json_schema_extra=without_default,
+    )
+    classes: Annotated[list[int | str], BeforeValidator(_classes)] = Field(
+        default=[], alias="Classes", description="which classes count, by number or name"
+    )
+
+
+class Algorithm(Wire):
+    """What to look for, how often and where."""
+
+    type: Whole = Field(alias="Type", description="number of the algorithm, a key of map_type", examples=[1])
+    detect_interval: Annotated[Whole, AfterValidator(_at_least_one)] = Field(
+        default=1,
+        alias="DetectInterval",
+        ge=0,
+        le=MAX_DETECT_INTERVAL,
+        description="every how many frames one is analysed; 0 is taken as 1",
+        examples=[3],
+    )
+    track_interval: Whole = Field(
+        default=1,
+        alias="TrackInterval",
+        ge=0,
+        le=MAX_INTERVAL,
+        description="analysed frames that an object must be there before its first alarm",
+        examples=[20],
+    )
+    alarm_interval: Whole = Field(
+        default=0,
+        alias="AlarmInterval",
+        ge=0,
+        le=MAX_INTERVAL,
+        description="analysed frames between two alarms of one object; 0 is taken as 1 by the filter",
+        examples=[300],
+    )
+    threshold: Annotated[float, Strict(), Field(gt=0, le=100), AfterValidator(_percent)] = Field(
+        default=50.0,
+        description="least confidence: below 1 a fraction (0.5 is 50 %), from 1 to 100 percent; never less than 1 %",
+        alias="threshold",
+        examples=[50],
+    )
+    target_size: Annotated[TargetSize, AfterValidator(not_contradictory)] = Field(
+        default=TargetSize(), alias="TargetSize", description="how large an object may be"
+    )
+    detect_infos: list[DetectInfo] = Field(
+        default=[],
+        alias="DetectInfos",
+        max_length=MAX_DETECT_INFOS,
+        description="lines and areas; absent, null or [] for the whole picture",
+        examples=[[{"HotArea": [{"X": 0, "Y": 0}, {"X": 1920, "Y": 0}, {"X": 1920, "Y": 1080}]}]],
+    )
+    extend: Any = Field(
+        default={}, alias="Extend", description="any JSON for the algorithm; known keys of an object: ExtendOptions"
+    )
+
+
+def _sensible_address(address: str) -> str:
+    """What can be said of an address without opening it."""
+    if not source_type(address):
+        if "://" in address:
+            raise fault("unknown kind of address", cure="use rtsp, rtmp or http(s), or the absolute path of a file")
+        raise fault("not an absolute path", cure="write the whole path from / on, or an address like rtsp://host/…")
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme.lower() != "file" and not rest.strip("/"):
+        raise fault("there is no host", cure=f"write {scheme}://host/…")
+    return address
+
+
+class StreamSrc(Wire):
+    """Where the pictures come from."""
+
+    address: Annotated[
+        str,
+        Strict(),
+        Field(min_length=1),
+        AfterValidator(_sensible_address),
+        AfterValidator(without_controls),
+    ] = Field(
+        alias="Address",
+        description="rtsp(s)://, rtmp(s)://, http(s)://, /dev/video0, or the absolute path of a file on the server",
+        examples=["rtsp://192.0.2.1:554/stream"],
+    )
+
+
+class InputSrc(Wire):
+    """The source and its name."""
+
+    src_id: SourceName = Field(alias="SrcID", description="name of the source, sent with each alarm", examples=["cam1"])
+    stream_src: StreamSrc = Field(
+        alias="StreamSrc", description="how to reach it", examples=[{"Address": "rtsp://192.0.2.1:554/stream"}]
+    )
+
+
+def _report_address(address: str) -> str:
+    if not is_http_url(address) or re.search(r"\s", address):
+        raise fault("not an http or https address", cure="write http://host:port/path")
+    return address
+
+
+def _list_of_addresses(value: Any) -> Any:
+    if isinstance(value, str):
+        raise fault("expected a list", cure='put the address into a list: ["http://…"]')
+    return value
+
+
+ReportUrl = Annotated[str, Strict(), AfterValidator(_report_address), AfterValidator(without_controls)]
+
+
+class Reporting(Wire):
+    """Where alarms go."""
+
+    report_urls: Annotated[list[ReportUrl], BeforeValidator(_list_of_addresses)] = Field(
+        default=[],
+        alias="ReportUrlList",
+        max_length=MAX_REPORT_URLS,
+        description="http(s) addresses that take turns; may be empty only when events are also kept locally",
+        examples=[["http://127.0.0.1:8089/api/upload"]],
+    )
+
+
+class TaskIdRequest(Wire):
+    """Names a task; a number is taken as its text."""
+
+    task_id: TaskName = Field(
+        alias="TaskID", description="name of the task: any text of 1 to 256 characters, never a path", examples=["t1"]
+    )
+
+
+class CreateRequest(TaskIdRequest):
+    """One stream, what to look for in it, and where alarms go."""
+
+    input_src: InputSrc = Field(
+        alias="InputSrc",
+        description="the source",
+        examples=[{"SrcID": "cam1", "StreamSrc": {"Address": "rtsp://192.0.2.1:554/stream"}}],
+    )
+    algorithms: list[Algorithm] = Field(
+        alias="Algorithm",
+        min_length=1,
+        max_length=MAX_ALGORITHMS,
+        description="at least one algorithm; all work on the same pictures",
+        examples=[[{"Type": 1, "DetectInterval": 3}]],
+    )
+    reporting: Reporting = Field(
+        default=Reporting(),
+        alias="Reporting",
+        description="where alarms go",
+        examples=[{"ReportUrlList": ["http://127.0.0.1:8089/api/upload"]}],
+    )
+
+
+def parse_create(
+    body: bytes,
+    *,
+    known_types: Mapping[int, str],
+    max_bytes: int,
+    events_kept_locally: bool,
+    source_exists: Callable[[str], bool],
+    gb28181: bool = False,
+) -> CreateRequest:
+    """The request in a body of ``/task/create``, checked as far as it can be without starting anything.
+
+    Args:
+        body: as it came.
+        known_types: the algorithms of this server, name by ``Type``.
+        max_bytes: largest body.
+        events_kept_locally: whether a task may have no report address.
+        source_exists: tells whether the file at an absolute path can be played by this server.
+        gb28181: whether the engine reads such addresses.
+
+    Raises:
+        BadRequestError: of the first thing that is wrong, with its JSON path.
+        UnknownAlgorithmError: a ``Type`` that this server does not have.
+        BodyTooLargeError: the body is larger than ``max_bytes``.
+    """
+    request = validate(CreateRequest, parse_object(body, max_bytes=max_bytes))
+    options: dict[JsonPath, ExtendOptions] = {}
+    for index, algorithm in enumerate(request.algorithms):
+        _check_type(algorithm.type, index, known_types)
+        if isinstance(algorithm.extend, dict):
+            at = ("Algorithm", index, "Extend")
+            options[at] = validate(ExtendOptions, algorithm.extend, at=at)
+    _check_points(request)
+    _check_source(request.input_src.stream_src.address, source_exists, gb28181)
+    if not request.reporting.report_urls and not events_kept_locally:
+        raise BadRequestError(
+            "there is no address to send alarms to",
+            path="$.Reporting.ReportUrlList",
+            cure='add one, e.g. ["http://127.0.0.1:8089/api/upload"], or set event_dir to keep them on the server',
+        )
+    _warn_of_slips(request, options)
+    return request
+
+
+def parse_task_id(body: bytes, *, max_bytes: int) -> TaskIdRequest:
+    """The request in a body of ``/task/delete`` or ``/task/query``.
+
+    Raises:
+        BadRequestError: the body is no object with a usable ``TaskID``.
+        BodyTooLargeError: the body is larger than ``max_bytes``.
+    """
+    return validate(TaskIdRequest, parse_object(body, max_bytes=max_bytes))
+
+
+def canonical(request: CreateRequest) -> dict[str, Any]:
+    """The request as the store keeps it and samples receive it: wire spelling, every optional key filled in.
+
+    ``threshold`` is in percent, as samples of the old server expect it; ``DetectInfos`` is a list whose entries have
+    ``TripWire`` (all zero for none) and ``HotArea`` ([] for none, else corners without repeats); ``Extend`` is as it
+    came, without known keys that are null, and ``{}`` when it did not come. Unknown keys are kept.
+    """
+    content = request.model_dump(by_alias=True)
+    for algorithm in content["Algorithm"]:
+        if isinstance(algorithm["Extend"], dict):
+            options = ExtendOptions.model_validate(algorithm["Extend"])
+            algorithm["Extend"] = options.model_dump(by_alias=True, exclude_unset=True)
+    return content
+
+
+def spec_hash(canonical_request: Mapping[str, Any]) -> str:
+    """The same for two canonical requests that ask for the same thing, whatever the order of their keys."""
+    text = json.dumps(canonical_request, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_type(number: int, index: int, known_types: Mapping[int, str]) -> None:
+    if number not in known_types:
+        there_are = ", ".join(f"{known} {name}" for known, name in sorted(known_types.items())) or "none"
+        raise UnknownAlgorithmError(
+            f"no algorithm has the number {number}",
+            path=f"$.Algorithm[{index}].Type",
+            cure=f"this server has: {there_are}",
+        )
+
+
+def _check_points(request: CreateRequest) -> None:
+    count = sum(len(info.hot_area) for algorithm in request.algorithms for info in algorithm.detect_infos)
+    if count > MAX_POINTS:
+        raise BadRequestError(
+            f"the areas have {count} corners together", path="$.Algorithm", cure=f"at most {MAX_POINTS}"
+        )
+
+
+def _check_source(address: str, source_exists: Callable[[str], bool], gb28181: bool) -> None:
+    path = "$.InputSrc.StreamSrc.Address"
+    kind = source_type(address)
+    if kind == "GB28181" and not gb28181:
+        raise BadRequestError(
+            f"gb28181 is not supported by this version unless stream_path names a sophon-stream tree, "
+            f"got {describe(address)}",
+            path=path,
+            cure="use the camera's rtsp address",
+        )
+    if kind == "VIDEO" and not source_exists(local_path(address)):
+        raise BadRequestError(
+            f"no readable file {describe(local_path(address))} on this server",
+            path=path,
+            cure="copy it to the server, or correct the path",
+        )
+
+
+def local_path(address: str) -> str:
+    """The path that an absolute path or a ``file://`` address names."""
+    return unquote(urlsplit(address).path) if address.lower().startswith("file:") else address
+
+
+def _warn_of_slips(request: CreateRequest, options: Mapping[JsonPath, ExtendOptions]) -> None:
+    found = chain(_slips(request, ()), *(_slips(model, at) for at, model in options.items()))
+    for path, near in islice(found, _MAX_WARNINGS):
+        log.warning("task %r: %s is no key of this server; did you mean %r?", request.task_id, path, near)
+
+
+def _slips(model: BaseModel, at: JsonPath) -> Iterator[tuple[str, str]]:
+    """Unknown keys that look like known ones, with the known one, depth first."""
+    known = [str(field.alias) for field in type(model).model_fields.values()]
+    for key in model.model_extra or {}:
+        if near := nearest_key(key, known):
+            yield path_text((*at, key)), near
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        children = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, child in children:
+            if isinstance(child, BaseModel):
+                step = () if index is None else (index,)
+                yield from _slips(child, (*at, str(field.alias), *step))

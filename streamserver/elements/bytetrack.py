@@ -1,0 +1,55 @@
+"""Gives detections track ids (CONTRACT 3.4): one tracker for each channel, whatever ``thread_number`` says.
+
+What no track continues disappears from the frame. Track ids come from one counter of the process, from 1, so the ids of
+different channels and of different runs of a source never meet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import fields
+
+from streamserver.engine.element import Element, ElementContext, Emit
+from streamserver.engine.frame import Frame
+from streamserver.geometry.tracking.byte_tracker import ByteTracker, ByteTrackOptions
+
+_next_track_id = itertools.count(1).__next__
+
+
+class ByteTrack(Element):
+    """Replaces the detections of each frame by its tracks; keys and defaults stand at ``ByteTrackOptions``."""
+
+    def __init__(self, context: ElementContext) -> None:
+        super().__init__(context)
+        self._options = _read_options(context)
+        self._trackers: dict[int, ByteTracker] = {}
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        """Emits every frame, also one without tracks; a discontinuity starts a new tracker."""
+        assert frame.picture is not None
+        if frame.discontinuity or frame.channel_id not in self._trackers:
+            self._trackers[frame.channel_id] = ByteTracker(self._options, _next_track_id)
+        tracker = self._trackers[frame.channel_id]
+        frame.detections = tracker.update(frame.detections, frame.picture.size_wh)
+        emit(frame)
+
+    def end_of_stream(self, frame: Frame, emit: Emit) -> None:
+        """Forgets the channel."""
+        self._trackers.pop(frame.channel_id, None)
+        emit(frame)
+
+
+def _read_options(context: ElementContext) -> ByteTrackOptions:
+    """The keys that are there, checked; raises ``GraphError``."""
+    values = {f.name: context.configure[f.name] for f in fields(ByteTrackOptions) if f.name in context.configure}
+    for name, value in values.items():
+        if isinstance(getattr(ByteTrackOptions(), name), bool):
+            if not isinstance(value, bool):
+                raise context.error(name, f"expected true or false, got {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise context.error(name, f"expected a number of at least 0, got {value!r}")
+    return ByteTrackOptions(**values)
+
+
+ELEMENT = ByteTrack

@@ -1,0 +1,65 @@
+"""``decode``: where channels enter the graph; reads files and live streams. Its ``configure`` is not looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Hashable, Iterator
+
+from streamserver.core.arrays import ImageBgr
+from streamserver.core.errors import GraphError
+from streamserver.core.picture import Picture
+from streamserver.core.states import SourceState
+from streamserver.engine.element import Channel, SourceElement
+from streamserver.media.sources import SourceFrame, SourceSpec, open_source
+
+
+class Decode(SourceElement):
+    """Reads the channels of its graph; a channel's ``roi`` is cut out here, so all that follows sees only that part."""
+
+    def source_key(self, channel: Channel) -> Hashable:
+        """Everything that the reading depends on; ``sample_interval`` is each channel's own."""
+        roi = channel.roi
+        part = (roi.left, roi.top, roi.width, roi.height) if roi else None
+        return (channel.url, channel.source_type, channel.loop_num, channel.fps, part)
+
+    def read(
+        self,
+        channel: Channel,
+        *,
+        start_loop: int,
+        stopping: threading.Event,
+        on_state: Callable[[SourceState, str], None],
+    ) -> Iterator[SourceFrame]:
+        """The frames of ``channel``, cut to its ``roi``."""
+        spec = SourceSpec(
+            url=channel.url,
+            source_type=channel.source_type,
+            loop_num=channel.loop_num,
+            fps=channel.fps,
+            start_loop=start_loop,
+        )
+        frames = open_source(spec, stopping=stopping, on_state=on_state)
+        if channel.roi is None:
+            return frames
+        return (dataclasses.replace(frame, picture=_cut(frame.picture, channel)) for frame in frames)
+
+
+def _cut(picture: Picture, channel: Channel) -> Picture:
+    roi = channel.roi
+    assert roi is not None
+    width = min(roi.width, picture.size_wh[0] - roi.left)
+    height = min(roi.height, picture.size_wh[1] - roi.top)
+    if width <= 0 or height <= 0:
+        raise GraphError(
+            f"channel {channel.channel_id}: roi starts at ({roi.left}, {roi.top}), outside the frame of "
+            f"{picture.size_wh[0]}x{picture.size_wh[1]}"
+        )
+
+    def load() -> ImageBgr:
+        return picture.bgr[roi.top : roi.top + height, roi.left : roi.left + width]
+
+    return Picture((width, height), load)
+
+
+ELEMENT = Decode

@@ -1,0 +1,82 @@
+"""Lets through the objects that a rule wants reported, and only frames that have any (CONTRACT 3.5).
+
+``configure.rules[]``: ``channel_id`` and ``filters[]``; the keys of a filter stand at ``rules.spec.FilterSpec``. The
+result of a frame is the union of what its filters report, in the frame's order; each filter sees the original objects.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from streamserver.engine.element import Element, ElementContext, Emit
+from streamserver.engine.frame import Frame
+from streamserver.geometry.rules.object_filter import ObjectFilter
+from streamserver.geometry.rules.spec import FilterSpec, SpecError, parse_rules
+
+_log = logging.getLogger(__name__)
+
+
+class Filter(Element):
+    """Filters of each channel; what they remember is dropped at a discontinuity and at the end of a channel."""
+
+    def __init__(self, context: ElementContext) -> None:
+        super().__init__(context)
+        self._warned: set[tuple[int, str]] = set()
+        try:
+            self._specs = parse_rules(context.configure)
+        except SpecError as e:
+            raise context.error(e.key, e.problem, cure=e.cure) from e
+        for channel_id, specs in self._specs.items():
+            for i, spec in enumerate(specs):
+                if spec.lacks:
+                    self._warn(channel_id, f"reports nothing with filter {i}: its '{spec.lacks}' is an empty list")
+        self._filters: dict[int, list[ObjectFilter]] = {}
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        """Emits the frame with the objects to report; drops it when there is none."""
+        specs = self._specs.get(frame.channel_id)
+        if specs is None:
+            self._warn(frame.channel_id, "has no rule for this channel; its frames pass unfiltered")
+            emit(frame)
+            return
+        if any(spec.needs_tracks for spec in specs) and len(frame.detections) and not frame.detections.tracked:
+            self._warn(
+                frame.channel_id,
+                "gets objects without track ids for a filter of type 1, which then counts by class and sees no "
+                "crossing; put a bytetrack element before the filter or use type 2",
+            )
+        passing = self._passing(frame, specs)
+        if passing.any():
+            frame.detections = frame.detections.select(passing)
+            emit(frame)
+
+    def end_of_stream(self, frame: Frame, emit: Emit) -> None:
+        """Forgets the channel."""
+        self._filters.pop(frame.channel_id, None)
+        emit(frame)
+
+    def _passing(self, frame: Frame, specs: tuple[FilterSpec, ...]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        assert frame.picture is not None
+        filters = self._filters.setdefault(frame.channel_id, [ObjectFilter(spec) for spec in specs])
+        passing = np.zeros(len(frame.detections), dtype=np.bool_)
+        for one in filters:
+            if frame.discontinuity:
+                one.reset()
+            passing |= one.passing(
+                frame.detections,
+                step=frame.sequence,
+                timestamp_us=frame.timestamp_us,
+                size_wh=frame.picture.size_wh,
+            )
+        return passing
+
+    def _warn(self, channel_id: int, problem: str) -> None:
+        if (channel_id, problem) not in self._warned:
+            self._warned.add((channel_id, problem))
+            element_id = self.context.element_id
+            _log.warning("%s: element %d on channel %d %s", self.context.config_file, element_id, channel_id, problem)
+
+
+ELEMENT = Filter

@@ -1,0 +1,182 @@
+"""``http_push``: posts each frame's results to the client process (CONTRACT 4), usually as the graph's sink.
+
+Keys of ``configure``: ``ip``, ``port`` and ``path`` are required; ``scheme`` (``http`` or ``https``), ``cacert``,
+``verify``, ``cert`` and ``key`` as in sophon-stream. Ours are ``pictures`` (``always``, or ``on_demand``: the picture
+follows only when the client asks for it) and ``retry_s`` (how long a frame is tried before it is dropped; 30).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import random
+import ssl
+import time
+from typing import Any
+
+from streamserver.core.results import to_wire
+from streamserver.elements._push_connection import PushConnection, RefusedError, Target, UnreachableError
+from streamserver.engine.element import Element, ElementContext, Emit
+from streamserver.engine.frame import Frame
+from streamserver.vision.codec import encode_jpeg
+from streamserver.vision.crop import crop_square
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 30.0
+
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.1, 2.0
+_LOG_INTERVAL_S = 10.0
+
+
+class HttpPush(Element):
+    """Posts every frame that reaches it, in order, and passes it on; waits for a receiver that is away."""
+
+    def __init__(self, context: ElementContext) -> None:
+        super().__init__(context)
+        self._on_demand = self._choice("pictures", "always", ("always", "on_demand")) == "on_demand"
+        self._retry_s = self._read_retry_s()
+        self._connection = PushConnection(self._read_target())
+        self.dropped = 0
+        self._failing = False
+        self._next_complaint = 0.0
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        """Posts the frame; with ``on_demand``, once more with its pictures if the client wants to see them."""
+        reply = self._deliver(self._message(frame, with_pictures=not self._on_demand))
+        if self._on_demand and _asks_for_pictures(reply):
+            message = self._message(frame, with_pictures=True)
+            message["mCrops"] = _crops(frame)
+            self._deliver(message)
+        emit(frame)
+
+    def close(self) -> None:
+        """Closes the connection and says what was lost."""
+        self._connection.close()
+        if self.dropped:
+            logger.warning("%s: %d frames were dropped in all", self._connection.target, self.dropped)
+
+    def _message(self, frame: Frame, *, with_pictures: bool) -> dict[str, Any]:
+        picture = frame.picture
+        return to_wire(
+            frame.detections,
+            channel_id=frame.channel_id,
+            graph_id=frame.graph_id,
+            frame_id=frame.frame_id,
+            sequence=frame.sequence,
+            loop=frame.loop,
+            size_wh=picture.size_wh if picture else (0, 0),
+            timestamp_us=frame.timestamp_us,
+            picture_jpeg=encode_jpeg(picture.bgr) if picture and with_pictures else b"",
+        )
+
+    def _deliver(self, message: dict[str, Any]) -> bytes:
+        """Posts ``message`` until it arrives, is refused, or its time is over; the reply, or nothing."""
+        body = json.dumps(message, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        deadline = time.monotonic() + self._retry_s
+        backoff_s = _FIRST_BACKOFF_S
+        while not self.context.stopping.is_set():
+            self.context.alive()
+            try:
+                reply = self._connection.post(body)
+            except RefusedError as e:
+                self._drop(str(e))
+                return b""
+            except UnreachableError as e:
+                delay_s = backoff_s * random.uniform(0.5, 1.0)
+                if time.monotonic() + delay_s > deadline:
+                    self._drop(str(e))
+                    return b""
+                self._say_unreachable(str(e))
+                self.context.stopping.wait(delay_s)
+                backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            else:
+                self._say_reachable()
+                return reply
+        return b""
+
+    def _drop(self, reason: str) -> None:
+        self.dropped += 1
+        now = time.monotonic()
+        if now >= self._next_complaint:
+            self._next_complaint = now + _LOG_INTERVAL_S
+            logger.warning(
+                "%s: frame dropped, %d so far: %s; is the client running?",
+                self._connection.target,
+                self.dropped,
+                reason,
+            )
+
+    def _say_unreachable(self, reason: str) -> None:
+        if not self._failing:
+            self._failing = True
+            logger.warning("%s: %s; trying again for %g s", self._connection.target, reason, self._retry_s)
+
+    def _say_reachable(self) -> None:
+        if self._failing:
+            self._failing = False
+            logger.info("%s: takes frames again; %d were dropped", self._connection.target, self.dropped)
+
+    def _read_target(self) -> Target:
+        port = self.context.configure.get("port")
+        if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+            raise self.context.error("port", f"expected a number from 1 to 65535, got {port!r}")
+        path = self._text("path")
+        tls = self._read_tls() if self._choice("scheme", "http", ("http", "https")) == "https" else None
+        return Target(self._text("ip"), port, path if path.startswith("/") else f"/{path}", tls)
+
+    def _read_tls(self) -> ssl.SSLContext:
+        configure, base_dir = self.context.configure, self.context.base_dir
+        try:
+            cacert = configure.get("cacert")
+            tls = ssl.create_default_context(cafile=str(base_dir / cacert) if cacert else None)
+            if configure.get("cert"):
+                key = configure.get("key")
+                tls.load_cert_chain(base_dir / configure["cert"], base_dir / key if key else None)
+        except OSError as e:
+            raise self.context.error("cacert, cert, key", f"cannot be used: {e}") from e
+        if configure.get("verify") is False:
+            tls.check_hostname = False
+            tls.verify_mode = ssl.CERT_NONE
+        return tls
+
+    def _read_retry_s(self) -> float:
+        value = self.context.configure.get("retry_s", RETRY_S)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
+            raise self.context.error("retry_s", f"expected seconds from 0 to 3600, got {value!r}")
+        return float(value)
+
+    def _text(self, key: str) -> str:
+        value = self.context.configure.get(key)
+        if not isinstance(value, str) or not value:
+            raise self.context.error(key, f"expected a text, got {value!r}")
+        return value
+
+    def _choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
+        value = self.context.configure.get(key, default)
+        if value not in choices:
+            raise self.context.error(key, f"got {value!r}", cure=f"use one of {', '.join(choices)}")
+        return str(value)
+
+
+def _crops(frame: Frame) -> list[str]:
+    """A JPEG of each object with its surroundings, in the order of the detections, in Base64."""
+    if frame.picture is None:
+        return []
+    image = frame.picture.bgr
+    return [
+        base64.b64encode(encode_jpeg(crop_square(image, box_xyxy))).decode("ascii")
+        for box_xyxy in frame.detections.boxes_xyxy
+    ]
+
+
+def _asks_for_pictures(reply: bytes) -> bool:
+    try:
+        answer = json.loads(reply)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and answer.get("pictures") is True
+
+
+ELEMENT = HttpPush

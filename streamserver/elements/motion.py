@@ -1,0 +1,77 @@
+"""``motion``: finds what moves, without weights; stands in for a detector. Keys: docs/elements.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from streamserver.core.arrays import Detections
+from streamserver.engine.element import Element, ElementContext, Emit
+from streamserver.engine.frame import Frame
+from streamserver.vision.motion import MotionDetector, MotionOptions
+from streamserver.vision.roi import Roi
+
+
+class MotionElement(Element):
+    """Adds a box for each moving thing, all of class 0 with score 1; a frame's earlier detections go.
+
+    Keeps one background a channel; drops it when the channel starts over or ends.
+    """
+
+    def __init__(self, context: ElementContext) -> None:
+        super().__init__(context)
+        default = MotionOptions()
+        self._options = MotionOptions(
+            min_area=self._number("min_area", default.min_area, low=0.0),
+            history_frames=int(self._number("history", default.history_frames, low=2, whole=True)),
+            warmup_frames=int(self._number("warmup_frames", default.warmup_frames, low=0, whole=True)),
+        )
+        try:
+            self._roi = Roi.from_config(context.configure.get("roi"))
+        except ValueError as e:
+            raise context.error("roi", str(e)) from e
+        self._detectors: dict[int, MotionDetector] = {}
+
+    def open(self) -> None:
+        """Reports what runs."""
+        self.context.report("detector", "motion")
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        """Compares the frame, or the part of it that ``roi`` names, with the channel's background."""
+        if frame.picture is not None:
+            frame.detections = self._detect(frame, frame.picture.bgr)
+        emit(frame)
+
+    def end_of_stream(self, frame: Frame, emit: Emit) -> None:
+        """Forgets the channel."""
+        self._detectors.pop(frame.channel_id, None)
+        emit(frame)
+
+    def close(self) -> None:
+        """Forgets all channels."""
+        self._detectors.clear()
+
+    def _detect(self, frame: Frame, image_bgr: Any) -> Detections:
+        if frame.discontinuity or frame.channel_id not in self._detectors:
+            self._detectors[frame.channel_id] = MotionDetector(self._options)
+        part = image_bgr if self._roi is None else self._roi.crop(image_bgr)
+        if part.size == 0:
+            size = f"{image_bgr.shape[1]}x{image_bgr.shape[0]}"
+            raise self.context.error("roi", f"{self._roi} lies outside the frame of {size}")
+        boxes = self._detectors[frame.channel_id].update(part)
+        if self._roi is not None:
+            boxes = boxes + np.array([self._roi.left, self._roi.top] * 2, dtype=np.float32)
+        return Detections.from_arrays(boxes, np.ones(len(boxes)), np.zeros(len(boxes)))
+
+    def _number(self, key: str, default: float, *, low: float, whole: bool = False) -> float:
+        value = self.context.configure.get(key, default)
+        kind = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < math.inf:
+            noun = "a whole number" if whole else "a number"
+            raise self.context.error(key, f"expected {noun} from {low:g}, got {value!r}")
+        return value
+
+
+ELEMENT = MotionElement

@@ -1,0 +1,89 @@
+"""Bounded queues between elements: a full one holds back who fills it, or, for live sources, the newest frame wins."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from streamserver.engine.frame import Frame
+
+FILE_CAPACITY = 2
+"""Frames that wait before an element; a 1080p frame in BGR is 6 MB."""
+
+LIVE_CAPACITY = 1
+"""The same for live sources, where a frame that waits is a frame that gets old."""
+
+
+class FrameQueue:
+    """Frames that wait for one element, in the order they came.
+
+    Args:
+        capacity: how many may wait.
+    """
+
+    def __init__(self, capacity: int = FILE_CAPACITY) -> None:
+        self._capacity = capacity
+        self._frames: deque[Frame] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._interrupted: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def put(self, frame: Frame, *, newest_wins: bool = False) -> list[Frame]:
+        """Adds ``frame``, waiting for room.
+
+        Args:
+            frame: what to add.
+            newest_wins: do not wait; leave out the oldest frame of the same channel instead. An end of stream is
+                never left out, and the break of continuity that a frame stood for passes to the channel's next one.
+
+        Returns:
+            the frames that were left out: older ones of this channel, or ``frame`` itself once the queue is closed.
+        """
+        with self._changed:
+            left_out = self._make_room(frame.channel_id) if newest_wins else []
+            while len(self._frames) >= self._capacity and not newest_wins and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return [*left_out, frame]
+            self._frames.append(frame)
+            self._changed.notify_all()
+            return left_out
+
+    def get(self) -> Frame | None:
+        """The frame that waited longest, waiting for one; ``None`` once the queue is closed."""
+        with self._changed:
+            while not self._frames and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return None
+            frame = self._frames.popleft()
+            if frame.channel_id in self._interrupted and not frame.skipped:
+                self._interrupted.discard(frame.channel_id)
+                frame.discontinuity = True
+            self._changed.notify_all()
+            return frame
+
+    def close(self) -> None:
+        """Wakes everybody who waits; nothing is taken or given any more."""
+        with self._changed:
+            self._closed = True
+            self._frames.clear()
+            self._changed.notify_all()
+
+    def _make_room(self, channel_id: int) -> list[Frame]:
+        mine = [frame for frame in self._frames if frame.channel_id == channel_id and not frame.end_of_stream]
+        left_out = mine[: max(0, len(mine) - self._capacity + 1)]
+        for frame in left_out:
+            self._remove(frame)
+            if frame.discontinuity:
+                self._interrupted.add(channel_id)
+        return left_out
+
+    def _remove(self, frame: Frame) -> None:
+        for position, waiting in enumerate(self._frames):
+            if waiting is frame:
+                del self._frames[position]
+                return

@@ -1,0 +1,126 @@
+"""Readers: one thread for each source, feeding every channel that wants it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from streamserver.core.states import SourceState
+from streamserver.engine.element import ReadFrame
+from streamserver.engine.flow import Flow
+from streamserver.engine.frame import Frame
+from streamserver.engine.node import SourceNode
+from streamserver.graph.demo import Channel
+
+OnState = Callable[[SourceState, str], None]
+OpenFrames = Callable[[OnState], Iterator[ReadFrame]]
+
+
+class Subscription:
+    """One channel's share of a source: samples it and feeds the channel's graph.
+
+    Args:
+        channel: with its ``sample_interval`` and ``sample_strategy``.
+        node: where the channel enters its graph.
+    """
+
+    def __init__(self, channel: Channel, node: SourceNode) -> None:
+        self.channel = channel
+        self.node = node
+        self.dropped = 0
+        self._interrupted = False
+
+    def offer(self, read: ReadFrame) -> None:
+        """Passes on a frame that ``sample_interval`` keeps; marks or leaves out the others."""
+        kept = read.frame_id % self.channel.sample_interval == 0
+        self._interrupted = self._interrupted or read.discontinuity
+        if not kept and self.channel.sample_strategy != "KEEP":
+            return
+        frame = self._frame(read)
+        if kept:
+            frame.discontinuity, self._interrupted = self._interrupted, False
+        frame.skipped = not kept
+        left_out = self.node.put(frame, newest_wins=self.channel.is_live)
+        self.dropped += sum(not older.skipped for older in left_out)
+
+    def end(self) -> None:
+        """No frame follows on this channel."""
+        last = Frame(self.channel.channel_id, self.channel.graph_id, frame_id=0, end_of_stream=True)
+        self.node.put(last, newest_wins=False)
+
+    def _frame(self, read: ReadFrame) -> Frame:
+        return Frame(
+            self.channel.channel_id,
+            self.channel.graph_id,
+            frame_id=read.frame_id,
+            loop=read.loop,
+            timestamp_us=read.timestamp_us,
+            picture=read.picture,
+        )
+
+
+class Reader:
+    """Reads one source in a thread of its own.
+
+    Every channel gets each frame before the next one is read: of a file, the slowest channel sets the pace.
+
+    Args:
+        label: what it is called in messages.
+        open_frames: starts reading; is told whom to tell about the source's state.
+        subscriptions: the channels of this source.
+        flow: shared with all nodes of the engine.
+    """
+
+    def __init__(self, label: str, *, open_frames: OpenFrames, subscriptions: list[Subscription], flow: Flow) -> None:
+        self.label = label
+        self.subscriptions = subscriptions
+        self.state = (SourceState.NONE, "")
+        self.reconnects = 0
+        self.loop = 0
+        self.reading_since: float | None = None
+        self.thread = threading.Thread(target=self._run, name=label, daemon=True)
+        self._open_frames = open_frames
+        self._flow = flow
+
+    @property
+    def processed(self) -> int:
+        """Frames that were processed; of several channels, by the one that has processed most."""
+        return max(sub.node.processed.get(sub.channel.channel_id, 0) for sub in self.subscriptions)
+
+    @property
+    def dropped(self) -> int:
+        """Live frames that were left out because the engine was busy, of the channel that lost most."""
+        return max(sub.dropped for sub in self.subscriptions)
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as e:  # noqa: BLE001 - the engine's loop: whatever a source raises ends the process
+            self._flow.fail(self.label, e)
+        finally:
+            self.reading_since = None
+            self._flow.done()
+
+    def _read(self) -> None:
+        self.reading_since = time.monotonic()
+        for read in self._open_frames(self._on_state):
+            self.reading_since = None
+            self.loop = read.loop
+            for subscription in self.subscriptions:
+                subscription.offer(read)
+            if self._flow.stopping.is_set():
+                return
+            self.reading_since = time.monotonic()
+        if self._flow.stopping.is_set():
+            return
+        self._on_state(SourceState.ENDED, "")
+        for subscription in self.subscriptions:
+            subscription.end()
+
+    def _on_state(self, state: SourceState, reason: str) -> None:
+        if state == SourceState.STREAMING and self.state[0] == SourceState.RECONNECTING:
+            self.reconnects += 1
+        self.state = (state, reason)
+        if self.reading_since is not None:
+            self.reading_since = time.monotonic()

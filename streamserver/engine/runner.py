@@ -1,0 +1,232 @@
+"""Runs graphs: one thread for each element and each source, joined by bounded queues."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamserver.core.errors import GraphError
+from streamserver.core.settings import Settings
+from streamserver.core.states import SourceState
+from streamserver.core.urls import mask_credentials
+from streamserver.engine.element import Element, ElementContext, ReadFrame, SourceElement
+from streamserver.engine.flow import Flow
+from streamserver.engine.node import Node, SourceNode
+from streamserver.engine.queues import FILE_CAPACITY, LIVE_CAPACITY
+from streamserver.engine.readers import OnState, Reader, Subscription
+from streamserver.graph.demo import Channel
+from streamserver.graph.model import Graph
+from streamserver.graph.model import Node as GraphNode
+
+logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 2.0
+"""Time the threads have to end once the engine stops; who takes longer is left behind."""
+
+READER_SILENCE_S = 120.0
+"""A source that neither gives a frame nor says why for so long hangs inside a library."""
+
+_STATE_ORDER = (SourceState.RECONNECTING, SourceState.CONNECTING, SourceState.STREAMING, SourceState.ENDED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """How the engine does; the attributes are those of ``core.status.EngineStatus``."""
+
+    ready: bool
+    source: SourceState
+    source_reason: str
+    frames: int
+    dropped: int
+    reconnects: int
+    loop: int
+    detector: str
+
+
+class Runner:
+    """The graphs of one process and the channels that run through them.
+
+    Args:
+        graphs: normalised graphs; those without a channel are not built.
+        channels: what runs through them.
+        settings: given to every element.
+        base_dir: what relative paths in element files are relative to.
+        element_class: finds an element's class by its name.
+        start_loop: the first loop of files, to go on after a crash.
+
+    Raises:
+        GraphError: a channel fits no graph, or an element cannot use its configuration.
+    """
+
+    def __init__(
+        self,
+        graphs: Sequence[Graph],
+        channels: Sequence[Channel],
+        *,
+        settings: Settings,
+        base_dir: Path,
+        element_class: Callable[[str], type[Element]],
+        start_loop: int = 0,
+    ) -> None:
+        self._settings = settings
+        self._base_dir = base_dir
+        self._element_class = element_class
+        self._start_loop = start_loop
+        self._flow = Flow()
+        self._ready = threading.Event()
+        self._reports: dict[tuple[str, str], str] = {}
+        self._nodes: dict[tuple[int, int], Node] = {}
+        for graph in graphs:
+            users = tuple(channel for channel in channels if channel.graph_id == graph.graph_id)
+            if users:
+                self._build(graph, users)
+        self._readers = self._make_readers({graph.graph_id: graph for graph in graphs}, channels)
+
+    def run(self) -> list[str]:
+        """Runs until every channel has ended, ``stop`` was called or something failed.
+
+        Returns:
+            the names of threads that did not end in time; empty when all is well.
+
+        Raises:
+            BaseException: the first failure of an element or a source.
+        """
+        self._flow.add(len(self._readers))
+        for node in self._nodes.values():
+            node.thread.start()
+        if self._wait_until_open():
+            self._ready.set()
+            for reader in self._readers:
+                reader.thread.start()
+            self._flow.finished.wait()
+        left_behind = self._shut_down()
+        if self._flow.failure is not None:
+            raise self._flow.failure
+        return left_behind
+
+    def stop(self) -> None:
+        """Asks everything to end; ``run`` returns soon after."""
+        self._flow.stop()
+
+    def snapshot(self) -> Snapshot:
+        """How it does now; of several sources, the state of the one that is worst off and the sum of their frames."""
+        states = [reader.state for reader in self._readers]
+        source, reason = min(states, key=lambda state: _STATE_ORDER.index(state[0]) if state[0] else -1)
+        detectors = [value for (_, key), value in list(self._reports.items()) if key == "detector"]
+        return Snapshot(
+            ready=self._ready.is_set(),
+            source=source,
+            source_reason=reason,
+            frames=sum(reader.processed for reader in self._readers),
+            dropped=sum(reader.dropped for reader in self._readers),
+            reconnects=sum(reader.reconnects for reader in self._readers),
+            loop=max(reader.loop for reader in self._readers),
+            detector="; ".join(dict.fromkeys(detectors)),
+        )
+
+    def hung(self, limit_s: float) -> str:
+        """Which thread has been at one thing longer than ``limit_s``, in words; empty when none has.
+
+        Waiting for a slower neighbour, and loading a model, do not count.
+        """
+        now = time.monotonic()
+        for node in self._nodes.values():
+            since = node.busy_since
+            if since is not None and now - since > limit_s:
+                return f"{node.label} has worked on one frame for {now - since:.0f} s"
+        for reader in self._readers:
+            since = reader.reading_since
+            if since is not None and now - since > max(limit_s, READER_SILENCE_S):
+                return f"{reader.label} has given no sign for {now - since:.0f} s"
+        return ""
+
+    def _build(self, graph: Graph, channels: tuple[Channel, ...]) -> None:
+        live = any(channel.is_live for channel in channels)
+        capacity = LIVE_CAPACITY if live else FILE_CAPACITY
+        for node in graph.nodes:
+            label = f"graph {graph.graph_id} element {node.node_id} '{node.name}'"
+            kind = SourceNode if node.is_source else Node
+            self._nodes[graph.graph_id, node.node_id] = kind(label, capacity=capacity, flow=self._flow)
+        for node in graph.nodes:
+            worker = self._nodes[graph.graph_id, node.node_id]
+            worker.element = self._make_element(node, worker, channels)
+            worker.outputs = {
+                edge.src_port: self._nodes[graph.graph_id, edge.dst] for edge in graph.edges if edge.src == node.node_id
+            }
+
+    def _make_element(self, node: GraphNode, worker: Node, channels: tuple[Channel, ...]) -> Element:
+        context = ElementContext(
+            element_id=node.node_id,
+            name=node.name,
+            config_file=node.config_file,
+            configure=node.configure,
+            settings=self._settings,
+            base_dir=self._base_dir,
+            channel_ids=tuple(channel.channel_id for channel in channels),
+            stopping=self._flow.stopping,
+            report=functools.partial(self._report, worker.label),
+            alive=worker.touch,
+        )
+        element = self._element_class(node.name)(context)
+        if node.is_source and not isinstance(element, SourceElement):
+            raise context.error("ports", "is_src stands at an element that reads no sources", cure="use 'decode'")
+        return element
+
+    def _make_readers(self, graphs: dict[int, Graph], channels: Sequence[Channel]) -> list[Reader]:
+        groups: dict[object, list[Subscription]] = {}
+        for channel in channels:
+            graph = graphs.get(channel.graph_id)
+            if graph is None:
+                raise GraphError(
+                    f"channel {channel.channel_id}: graph_id {channel.graph_id} does not exist",
+                    cure=f"use one of {', '.join(map(str, graphs))}",
+                )
+            node = self._nodes[graph.graph_id, graph.source(channel.decode_id).node_id]
+            assert isinstance(node, SourceNode)
+            assert isinstance(node.element, SourceElement)
+            groups.setdefault(node.element.source_key(channel), []).append(Subscription(channel, node))
+        if not groups:
+            raise GraphError("the demo file has no channel", cure="add one to 'channels'")
+        return [self._make_reader(subscriptions) for subscriptions in groups.values()]
+
+    def _make_reader(self, subscriptions: list[Subscription]) -> Reader:
+        first = subscriptions[0]
+        element = first.node.element
+        assert isinstance(element, SourceElement)
+
+        def open_frames(on_state: OnState) -> Iterator[ReadFrame]:
+            return element.read(
+                first.channel, start_loop=self._start_loop, stopping=self._flow.stopping, on_state=on_state
+            )
+
+        label = f"source {mask_credentials(first.channel.url)}"
+        return Reader(label, open_frames=open_frames, subscriptions=subscriptions, flow=self._flow)
+
+    def _report(self, label: str, key: str, value: str) -> None:
+        if self._reports.get((label, key)) != value:
+            self._reports[label, key] = value
+            logger.info("%s: %s: %s", label, key, value)
+
+    def _wait_until_open(self) -> bool:
+        """True once every element is open; False if the engine was stopped or one failed before."""
+        for node in self._nodes.values():
+            while not node.opened.wait(0.05):
+                if self._flow.finished.is_set():
+                    return False
+        return not self._flow.finished.is_set()
+
+    def _shut_down(self) -> list[str]:
+        self._flow.stopping.set()
+        for node in self._nodes.values():
+            node.queue.close()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        all_threads = [reader.thread for reader in self._readers] + [node.thread for node in self._nodes.values()]
+        threads = [thread for thread in all_threads if thread.ident is not None]
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return [thread.name for thread in threads if thread.is_alive()]

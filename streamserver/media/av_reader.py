@@ -1,0 +1,119 @@
+"""What all readers through PyAV share: opening, decoding, converting, and FFmpeg's errors in words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+
+import av
+import numpy as np
+
+from streamserver.core.arrays import ImageBgr
+from streamserver.core.errors import SourceError
+from streamserver.core.picture import Picture
+from streamserver.core.urls import mask_credentials
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_RATE = 25.0
+"""Frames a second of a stream that does not say, or says something impossible."""
+
+_HIGHEST_RATE = 240.0
+
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (av.error.HTTPUnauthorizedError, "the user name or the password was refused (401)"),
+    (av.error.HTTPForbiddenError, "access was refused (403)"),
+    (av.error.HTTPNotFoundError, "there is no such stream (404)"),
+    (av.error.ConnectionRefusedError, "the connection was refused"),
+    (av.error.ExitError, "no answer in time"),
+    (av.error.TimeoutError, "no answer in time"),
+    (av.error.InvalidDataError, "this is not a video that can be read"),
+    (av.error.PermissionError, "no permission to read it"),
+)
+
+
+def reason_in_words(error: BaseException) -> str:
+    """Why FFmpeg gave up, without the address (which may hold a password)."""
+    for kind, words in _WORDS:
+        if isinstance(error, kind):
+            return words
+    return mask_credentials(str(getattr(error, "strerror", None) or error or type(error).__name__))
+
+
+class VideoReader:
+    """The first video stream of a file or address, decoded in one thread.
+
+    Args:
+        address: what FFmpeg opens.
+        options: FFmpeg's options for this protocol.
+        timeout_s: seconds to open and seconds to read, ``None`` for no limit.
+
+    Raises:
+        av.FFmpegError: it cannot be opened.
+        SourceError: it has no video.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        options: Mapping[str, str] | None = None,
+        timeout_s: tuple[float, float] | None = None,
+    ) -> None:
+        self._container = av.open(address, options=dict(options or {}), timeout=timeout_s, metadata_errors="replace")
+        if not self._container.streams.video:
+            self._container.close()
+            raise SourceError(f"'{mask_credentials(address)}' has no video stream")
+        self._stream = self._container.streams.video[0]
+        self._stream.codec_context.thread_count = 1
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, as the stream says; ``DEFAULT_RATE`` where that cannot be."""
+        rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
+        return rate if 0 < rate <= _HIGHEST_RATE else DEFAULT_RATE
+
+    @property
+    def format_names(self) -> frozenset[str]:
+        """FFmpeg's names for the container's format, e.g. ``hls`` or ``mov`` and ``mp4``."""
+        return frozenset(self._container.format.name.split(","))
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Every frame that can be decoded; a packet that cannot is left out.
+
+        What the decoder still holds when the container breaks off is lost with it: of a frozen camera, those frames
+        would come many seconds late and look like a sign of life.
+
+        Raises:
+            av.FFmpegError: the container itself cannot be read on.
+        """
+        broken = 0
+        for packet in self._container.demux(self._stream):
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                broken += 1
+        if broken:
+            logger.warning("%d packets could not be decoded and were left out", broken)
+
+
+def to_picture(frame: av.VideoFrame) -> Picture:
+    """The decoder's frame as a picture; upright, whatever way the camera was held.
+
+    The decoder's frame is counted by reference and never written again, so it may be converted later and by another
+    thread, and stays right after the reader has gone on or was closed.
+    """
+    quarter_turns = round(frame.rotation / 90) % 4
+    size_wh = (frame.width, frame.height) if quarter_turns % 2 == 0 else (frame.height, frame.width)
+
+    def load() -> ImageBgr:
+        image: ImageBgr = frame.to_ndarray(format="bgr24", threads=1)
+        return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+
+    return Picture(size_wh, load)

@@ -1,0 +1,89 @@
+"""Video files: played once, several times or for ever, at their own rate or as fast as they can be read."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import av
+
+from streamserver.core.errors import SourceError, SourceMissingError
+from streamserver.core.picture import Picture
+from streamserver.core.states import SourceState
+from streamserver.media.av_reader import VideoReader, reason_in_words, to_picture
+from streamserver.media.pacing import Pacer
+from streamserver.media.sources import OnState, SourceFrame, SourceSpec
+
+logger = logging.getLogger(__name__)
+
+SOURCE_TYPES = frozenset({"VIDEO"})
+
+_TIMEOUT_S = (10.0, 10.0)
+
+
+def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> Iterator[SourceFrame]:
+    """Plays the file ``spec.loop_num`` times; frame ids start at 0 in each loop, whose first frame breaks continuity.
+
+    Raises:
+        SourceMissingError: the file is not there, or holds no video that can be read.
+        SourceError: an address of another kind cannot be opened now.
+    """
+    on_state(SourceState.CONNECTING, "")
+    for loop in _loops(spec):
+        frame_id = -1
+        for frame_id, picture in enumerate(_play(spec, stopping)):
+            if frame_id == 0:
+                on_state(SourceState.STREAMING, "")
+            yield SourceFrame(frame_id, loop, time.time_ns() // 1000, discontinuity=frame_id == 0, picture=picture)
+        if stopping.is_set():
+            return
+        if frame_id < 0:
+            raise SourceMissingError(f"'{spec.masked_url}' holds no frame that can be decoded")
+    on_state(SourceState.ENDED, "")
+
+
+def _loops(spec: SourceSpec) -> Iterator[int]:
+    if spec.loop_num == 0:
+        return itertools.count(spec.start_loop)
+    times = max(1, spec.loop_num)
+    return iter(range(min(max(0, spec.start_loop), times - 1), times))
+
+
+def _play(spec: SourceSpec, stopping: threading.Event) -> Iterator[Picture]:
+    with _open(spec) as reader:
+        pacer = Pacer(reader.rate if spec.paced else 0.0, stopping)
+        try:
+            for frame in reader.frames():
+                if not pacer.wait():
+                    return
+                yield to_picture(frame)
+        except av.FFmpegError as e:
+            logger.warning("%s: ends early: %s", spec.masked_url, reason_in_words(e))
+
+
+def _open(spec: SourceSpec) -> VideoReader:
+    path = _local_path(spec.url)
+    try:
+        if path is None:
+            return VideoReader(spec.url, timeout_s=_TIMEOUT_S)
+        return VideoReader(f"file:{path}")
+    except FileNotFoundError as e:
+        raise SourceMissingError(
+            f"video file '{spec.masked_url}' does not exist", cure="check the path as this machine sees it"
+        ) from e
+    except (av.FFmpegError, SourceError) as e:
+        reason = e.message if isinstance(e, SourceError) else reason_in_words(e)
+        kind = SourceError if path is None else SourceMissingError
+        raise kind(f"video file '{spec.masked_url}' cannot be read: {reason}") from e
+
+
+def _local_path(url: str) -> Path | None:
+    """The file that ``url`` names, or ``None`` if it is an address of another kind."""
+    if url.lower().startswith("file:"):
+        return Path(unquote(urlsplit(url).path))
+    return None if "://" in url else Path(url)

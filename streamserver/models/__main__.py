@@ -1,0 +1,102 @@
+"""``python -m streamserver.models list | fetch | verify``: the weights of configs/models.yaml on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamserver.core import logs
+from streamserver.core.errors import ModelError, StreamServerError
+from streamserver.core.settings import load
+from streamserver.models.registry import REGISTRY_FILE, ModelEntry
+from streamserver.models.store import ModelStore
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; 0 when all is well, 1 when weights are missing or wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load()
+        logs.configure(level=settings.log_level)
+        store = ModelStore(settings, registry_file=options.registry)
+        if options.command == "list":
+            return _list(store)
+        entries = [store.entry(name) for name in options.names] or list(store.registry.models.values())
+        return (
+            _verify(store, entries, named=bool(options.names))
+            if options.command == "verify"
+            else _fetch(store, entries)
+        )
+    except StreamServerError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m streamserver.models", description=__doc__)
+    parser.add_argument("--registry", type=Path, default=REGISTRY_FILE, help="the list of weights (%(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="which weights there are, where they are and under which licence")
+    fetch = commands.add_parser("fetch", help="download weights that are missing, even if that failed a moment ago")
+    group = fetch.add_mutually_exclusive_group(required=True)
+    group.add_argument("names", nargs="*", default=[], metavar="NAME", help="names as shown by 'list'")
+    group.add_argument("--all", action="store_true", help="all of them")
+    verify = commands.add_parser("verify", help="read the files and compare their checksums")
+    verify.add_argument("names", nargs="*", default=[], metavar="NAME", help="only these")
+    return parser
+
+
+def _list(store: ModelStore) -> int:
+    rows = [("name", "task", "licence", "where")]
+    rows += [(e.name, e.task, e.licence, _place(store, e)) for e in store.registry.models.values()]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print("  ".join([*(text.ljust(width) for text, width in zip(row[:3], widths, strict=True)), row[3]]))
+    return 0
+
+
+def _place(store: ModelStore, entry: ModelEntry) -> str:
+    path = store.locate(entry)
+    if path is None:
+        return f"missing; 'fetch {entry.name}' gets it" if entry.url else "missing, and nobody offers it for download"
+    try:
+        store.check(entry, path)
+    except ModelError:
+        return f"{path} (WRONG CHECKSUM)"
+    return str(path)
+
+
+def _fetch(store: ModelStore, entries: Sequence[ModelEntry]) -> int:
+    """Fetches one after another; a failure does not keep the others from being fetched."""
+    failed = 0
+    for entry in entries:
+        try:
+            print(f"{entry.name}: {store.fetch(entry)}")
+        except StreamServerError as e:
+            failed += 1
+            print(f"error: {e}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _verify(store: ModelStore, entries: Sequence[ModelEntry], *, named: bool) -> int:
+    """Checks the files that are there; a missing one is a failure only if it was asked for by name."""
+    failed = 0
+    for entry in entries:
+        path = store.locate(entry)
+        if path is None:
+            failed += named
+            print(f"{entry.name}: missing")
+            continue
+        try:
+            store.check(entry, path)
+            print(f"{entry.name}: right ({path})")
+        except ModelError as e:
+            failed += 1
+            print(f"error: {e}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

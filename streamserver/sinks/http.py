@@ -1,0 +1,221 @@
+"""One POST to a report address: a kept connection, no redirects, no proxies, and a deadline that holds."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import logging
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from streamserver.core.errors import ConfigError, DeliveryError
+from streamserver.core.urls import is_http_url, mask_credentials
+from streamserver.sinks.sink import Alarm
+
+_log = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 65_536
+_MAX_REPLY_BYTES = 65_536
+_REPLY_BODY_TIMEOUT_S = 1.0
+"""A receiver that has said 2xx has taken the alarm; its reply's body is only waited for this long."""
+
+_TARGET_SAFE = "/%?:@!$&'()*+,;=~"
+_PLAIN_HEADER = re.compile(r"[!-$&-~](?:[ -$&-~]*[!-$&-~])?")
+_CONNECTION_LOST = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+
+
+class HttpSink:
+    """Posts alarms to one address.
+
+    Args:
+        url: an http or https address; user and password in it become basic authentication.
+        task_id: sent as ``X-Task-Id``; percent-encoded UTF-8 unless it is plain ASCII without a percent sign.
+        connect_timeout_s: time to connect, for each address a name stands for.
+        total_timeout_s: time for everything: connecting, sending and the answer's head.
+    """
+
+    def __init__(self, url: str, *, task_id: str, connect_timeout_s: float, total_timeout_s: float) -> None:
+        if not is_http_url(url):
+            raise ConfigError(f"report address '{mask_credentials(url)}' is no http or https address")
+        self.name = mask_credentials(url)
+        parts = urlsplit(url)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host = _ascii_host(parts.hostname or "")
+        self._port = parts.port
+        query = f"?{parts.query}" if parts.query else ""
+        self._target = quote((parts.path or "/") + query, safe=_TARGET_SAFE)
+        self._headers = {"Content-Type": "application/json", "X-Task-Id": _header_value(task_id)}
+        if parts.username is not None:
+            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        self._connect_timeout_s = connect_timeout_s
+        self._total_timeout_s = total_timeout_s
+        self._connection: HTTPConnection | None = None
+        self._reused = False
+
+    def send(self, alarm: Alarm) -> None:
+        """Posts ``alarm``; an answer of 2xx means that it has arrived."""
+        deadline = _Deadline(self._total_timeout_s)
+        try:
+            try:
+                status, reply = self._exchange(alarm, deadline)
+            except _CONNECTION_LOST:
+                if not self._reused:
+                    raise
+                self.close()  # the receiver had closed a connection we kept: not its answer to this alarm
+                status, reply = self._exchange(alarm, deadline)
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            self.close()
+            raise DeliveryError(f"{self.name}: {_describe(e)}") from e
+        if not 200 <= status < 300:
+            hint = " (redirects are not followed)" if 300 <= status < 400 else ""
+            raise DeliveryError(f"{self.name}: answered {status}{hint} {_excerpt(reply)}".rstrip())
+        self._note_refusal(reply)
+
+    def close(self) -> None:
+        """Closes the kept connection."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _exchange(self, alarm: Alarm, deadline: _Deadline) -> tuple[int, bytes]:
+        connection = self._connected(deadline)
+        headers = {
+            **self._headers,
+            "X-Alarm-Id": alarm.id,
+            "X-Attempt": str(alarm.attempt),
+            "Content-Length": str(len(alarm.body)),
+        }
+        connection.sock.settimeout(deadline.left_s())
+        connection.request("POST", self._target, body=_chunks(alarm.body, connection.sock, deadline), headers=headers)
+        connection.response_class = _timed_response(deadline)
+        response = connection.getresponse()
+        reply = self._read_reply(response, deadline)
+        return response.status, reply
+
+    def _connected(self, deadline: _Deadline) -> HTTPConnection:
+        self._reused = self._connection is not None and self._connection.sock is not None
+        if self._connection is not None and self._reused:
+            return self._connection
+        timeout_s = min(self._connect_timeout_s, deadline.left_s())
+        if self._tls is not None:
+            self._connection = HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._tls)
+        else:
+            self._connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
+        self._connection.connect()
+        return self._connection
+
+    def _read_reply(self, response: HTTPResponse, deadline: _Deadline) -> bytes:
+        deadline.shorten(_REPLY_BODY_TIMEOUT_S)
+        try:
+            reply = response.read(_MAX_REPLY_BYTES)
+            complete = response.isclosed() or not response.read(1)
+        except (OSError, http.client.HTTPException, ValueError):
+            reply, complete = b"", False
+        if not complete:
+            response.close()
+            self.close()
+        return reply
+
+    def _note_refusal(self, reply: bytes) -> None:
+        """Logs what application-web says with HTTP 200 and a ``code`` that is not 0; the alarm counts as delivered."""
+        try:
+            answer = json.loads(reply)
+            code = answer.get("code", 0)
+        except (ValueError, AttributeError, RecursionError):
+            return
+        if code not in (0, 200):
+            _log.warning("%s: took the alarm, but answered %s", self.name, _excerpt(reply))
+
+
+class _Deadline:
+    """A point on the monotonic clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left_s(self) -> float:
+        """Seconds that are left; raises ``TimeoutError`` when none are."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"no answer within {self._seconds:g} s")
+        return left
+
+    def shorten(self, seconds: float) -> None:
+        """At most ``seconds`` from now."""
+        self._end = min(self._end, time.monotonic() + seconds)
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket, each time with what is left until the deadline: drops of bytes do not extend it."""
+
+    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
+        super().__init__()
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._deadline.left_s())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedSocket:
+    """What ``HTTPResponse`` needs of a socket."""
+
+    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_TimedReader(self._sock, self._deadline))
+
+
+def _timed_response(deadline: _Deadline) -> Any:
+    def make(sock: socket.socket, **options: Any) -> HTTPResponse:
+        return HTTPResponse(_TimedSocket(sock, deadline), **options)  # type: ignore[arg-type]
+
+    return make
+
+
+def _chunks(body: bytes, sock: socket.socket, deadline: _Deadline) -> Iterator[bytes]:
+    for start in range(0, len(body), _CHUNK_BYTES):
+        sock.settimeout(deadline.left_s())
+        yield body[start : start + _CHUNK_BYTES]
+
+
+def _ascii_host(host: str) -> str:
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as e:
+        raise ConfigError(f"report address: '{host}' is no host name") from e
+
+
+def _header_value(text: str) -> str:
+    return text if _PLAIN_HEADER.fullmatch(text) else quote(text, safe="", errors="backslashreplace")
+
+
+def _excerpt(reply: bytes) -> str:
+    return repr(reply[:200].decode("utf-8", "replace")) if reply else ""
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"timed out: {error}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,52 @@
+"""``python -m streamserver.supervise``: the supervisor as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from streamserver.core import exitcodes, logs, settings
+from streamserver.core.errors import StreamServerError
+from streamserver.core.processes import die_with_parent
+from streamserver.launchers.local import PARENT_PID_VARIABLE
+from streamserver.store import TaskStore, store_url
+from streamserver.supervise import lock
+from streamserver.supervise.supervisor import Supervisor
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit code."""
+    if PARENT_PID_VARIABLE in os.environ:
+        die_with_parent(int(os.environ[PARENT_PID_VARIABLE]))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        return _supervise(settings.load(), stop)
+    except StreamServerError as e:
+        print(f"supervisor: {e}", file=sys.stderr)
+        return exitcodes.USAGE
+
+
+def _supervise(chosen: settings.Settings, stop: threading.Event) -> int:
+    file = lock.lock_file(chosen.state_path)
+    held = lock.acquire(file)
+    if held is None:
+        print(f"supervisor: process {lock.holder(file)} already supervises {chosen.state_path}", file=sys.stderr)
+        return exitcodes.USAGE
+    with held:
+        folder = chosen.state_path / "logs"
+        folder.mkdir(exist_ok=True)
+        logs.configure(level=chosen.log_level, file=folder / "supervisor.log", role="supervisor")
+        store = TaskStore(store_url(chosen.state_path))
+        try:
+            Supervisor(chosen, store).run(stop)
+        finally:
+            store.close()
+    return exitcodes.FINISHED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

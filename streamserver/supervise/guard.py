@@ -1,0 +1,149 @@
+"""Keeps a few programs running until told to stop: the part of start.py that does the work.
+
+Meant to run as the first process of a container too: it buries every child that the kernel gives it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from streamserver.launchers.local import tether
+
+_FIRST_DELAY_S = 0.2
+_MAX_DELAY_S = 10.0
+_SHORT_LIFE_S = 5.0
+_TICK_S = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Ward:
+    """A program to be kept running; ``delay_s`` is the pause before its next start."""
+
+    name: str
+    argv: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    delay_s: float = _FIRST_DELAY_S
+
+
+class Guard:
+    """Starts programs, starts them again when they end, and ends them together.
+
+    A program that lived 5 s is started again after 0.2 s; one that did not waits twice as long each time, up to 10 s.
+
+    Args:
+        commands: command line by name.
+        environment: what they get.
+        cwd: their working directory.
+        patience_s: time they have to end after SIGTERM.
+    """
+
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        *,
+        environment: Mapping[str, str],
+        cwd: Path,
+        patience_s: float,
+    ) -> None:
+        self._wards = [_Ward(name, argv) for name, argv in commands.items()]
+        self._environment = dict(environment)
+        self._cwd = cwd
+        self._patience_s = patience_s
+        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._stopping = False
+
+    def listen(self) -> None:
+        """Takes SIGTERM, SIGINT, SIGHUP (unless ignored, as under nohup) and SIGCHLD; for the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            if signal.getsignal(number) is not signal.SIG_IGN or number is signal.SIGCHLD:
+                signal.signal(number, lambda received, _: self._signals.put(received))
+
+    def run(self) -> int:
+        """Works until a signal asks for the end; returns 0 once nothing of it runs."""
+        while not self._asked_to_stop():
+            self._bury()
+            self._start_due(time.monotonic())
+        self._end_all()
+        return 0
+
+    def _asked_to_stop(self) -> bool:
+        """Waits a little, or until a signal comes; several at once are looked at one by one."""
+        try:
+            return self._signals.get(timeout=_TICK_S) != signal.SIGCHLD
+        except Empty:
+            return False
+
+    def _start_due(self, now: float) -> None:
+        for ward in self._wards:
+            if ward.process is None and now >= ward.start_at:
+                ward.process = subprocess.Popen(
+                    tether(tuple(ward.argv)),
+                    cwd=self._cwd,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                ward.started_at = now
+                _log.info("%s started, pid %d", ward.name, ward.process.pid)
+
+    def _bury(self) -> None:
+        """Waits for every child that has ended, ours or inherited; what a ward left of its group goes with it."""
+        while (pid := _next_dead()) is not None:
+            ward = next((w for w in self._wards if w.process is not None and w.process.pid == pid), None)
+            if ward is not None:
+                _kill_group(pid)  # before the wait, while the number cannot belong to anybody else
+            _, status = os.waitpid(pid, 0)
+            if ward is not None:
+                self._ended(ward, os.waitstatus_to_exitcode(status), time.monotonic())
+
+    def _ended(self, ward: _Ward, code: int, now: float) -> None:
+        assert ward.process is not None
+        ward.process.returncode = code
+        ward.process = None
+        short = now - ward.started_at < _SHORT_LIFE_S
+        ward.start_at = now + (ward.delay_s if short else _FIRST_DELAY_S)
+        ward.delay_s = min(_MAX_DELAY_S, 2 * ward.delay_s) if short else _FIRST_DELAY_S
+        if self._stopping:
+            _log.info("%s ended with %d", ward.name, code)
+        else:
+            _log.warning("%s ended with %d; next start in %.1f s", ward.name, code, ward.start_at - now)
+
+    def _end_all(self) -> None:
+        self._stopping = True
+        for ward in self._wards:
+            if ward.process is not None:
+                os.kill(ward.process.pid, signal.SIGTERM)
+        kill_at = time.monotonic() + self._patience_s
+        while any(ward.process for ward in self._wards):
+            if self._asked_to_stop() or time.monotonic() >= kill_at:
+                for ward in self._wards:
+                    if ward.process is not None:
+                        _kill_group(ward.process.pid)
+            self._bury()
+
+
+def _next_dead() -> int | None:
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return ended.si_pid if ended is not None else None
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass

@@ -1,0 +1,41 @@
+"""The application factory: wiring only."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from streamserver.core.settings import Settings
+from streamserver.plugins import known_types as types_of_project
+from streamserver.store import TaskStore, store_url
+from streamserver.web import errors, services
+from streamserver.web.pages import blueprint as pages
+from streamserver.web.tasks import blueprint as tasks
+
+
+def create_app(
+    settings: Settings,
+    *,
+    store: TaskStore | None = None,
+    check: services.Check = services.check_by_dry_run,
+    known_types: services.KnownTypes = types_of_project,
+) -> Flask:
+    """The web application.
+
+    Args:
+        settings: the server's settings.
+        store: where tasks are kept; the state folder's database unless given.
+        check: called with each canonical request before it is accepted.
+        known_types: the algorithms of this server.
+
+    Raises:
+        StoreError: the task database cannot be opened.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    opened = store or TaskStore(store_url(settings.state_path))
+    services.attach(app, services.Services(settings, opened, check, known_types))
+    errors.register(app)
+    app.register_blueprint(tasks)
+    app.register_blueprint(pages)
+    return app

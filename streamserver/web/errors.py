@@ -1,0 +1,83 @@
+"""The one place that builds the envelope of an error reply.
+
+On ``/task/*`` every error is HTTP 200 with ``Code`` and ``Msg``: application-web throws any other reply away and shows
+nothing. Elsewhere the HTTP status says it too.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from streamserver.core.errors import BadRequestError, StoreError, StreamServerError
+from streamserver.core.replies import QueryReply, Reply, TaskEntry
+from streamserver.core.urls import mask_credentials
+
+log = logging.getLogger(__name__)
+
+
+def register(app: Flask) -> None:
+    """Gives ``app`` its error handlers."""
+    app.register_error_handler(StreamServerError, _our_own)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def failure(error: StreamServerError, *, result: TaskEntry | None = None) -> Response:
+    """The reply for an error that has a number, on ``/task/*``; ``result`` says more where there is more to say."""
+    return _envelope(error.code, str(error), http_status=500, result=result)
+
+
+def _our_own(error: StreamServerError) -> Response:
+    if isinstance(error, StoreError):
+        log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
+    else:
+        log.info("%s %s refused: %s", request.method, request.path, error)
+    return failure(error)
+
+
+def _of_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:  # a redirect of the router
+        return Response(
+            response=error.get_response(request.environ).get_data(), status=status, headers=error.get_headers()
+        )
+    code = StreamServerError.code if status >= 500 else BadRequestError.code
+    reply = _envelope(code, _http_message(status, error), http_status=status)
+    allowed = error.get_response(request.environ).headers.get("Allow")
+    if allowed:
+        reply.headers["Allow"] = allowed
+    return reply
+
+
+def _http_message(status: int, error: HTTPException) -> str:
+    if status == 404:
+        return f"there is no {_shown_path()}; see /docs"
+    if status == 405:
+        allowed = ", ".join(sorted({"GET", "POST"} & set(getattr(error, "valid_methods", None) or ())))
+        return f"{_shown_path()} does not answer {request.method}; use {allowed}"
+    return f"the request cannot be answered: {error.name}; see /docs"
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    message = "internal error; the log of the web process says more"
+    return _envelope(StreamServerError.code, message, http_status=500)
+
+
+def _envelope(code: int, message: str, *, http_status: int, result: TaskEntry | None = None) -> Response:
+    text = mask_credentials(message)
+    reply = QueryReply(Code=code, Msg=text, Result=result) if result else Reply(Code=code, Msg=text)
+    response = jsonify(reply.model_dump(by_alias=True))
+    response.status_code = 200 if _is_task_path() else http_status
+    return response
+
+
+def _is_task_path() -> bool:
+    return request.path.startswith("/task/") or request.path == "/task"
+
+
+def _shown_path() -> str:
+    return request.path if len(request.path) <= 80 else f"{request.path[:80]}…"

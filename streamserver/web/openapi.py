@@ -1,0 +1,140 @@
+"""The OpenAPI document of the server, made from the models that validate and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from streamserver import __version__
+from streamserver.core.errors import StreamServerError
+from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
+from streamserver.core.messages import CreateRequest, ExtendOptions, TaskIdRequest
+from streamserver.core.replies import ListReply, QueryReply, Reply
+
+_INTRODUCTION = (
+    "Tasks for video streams. Every reply on /task/* is HTTP 200 with Code and Msg; Code 0 is success, and Msg says "
+    "what is wrong, where in the body, and what to do. Bodies are JSON in UTF-8, whatever the content type says. "
+    "Optional keys may be null, which is the same as leaving them out; unknown keys are accepted."
+)
+
+_ENTRY_EXAMPLE: dict[str, Any] = {
+    "TaskID": "t1",
+    "Status": 1,
+    "State": "RUNNING",
+    "Reason": "",
+    "Source": "streaming",
+    "Fps": 8.33,
+    "Frames": 2500,
+    "Events": 6,
+    "Restarts": 0,
+    "Since": "2026-11-20T10:41:05Z",
+    "Detector": "yolox_nano.onnx on CPUExecutionProvider",
+    "Algorithms": [{"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 6}],
+}
+_SUCCESS: dict[str, Any] = {"Code": 0, "Msg": "success"}
+
+
+def error_table() -> list[dict[str, Any]]:
+    """Every error number of the server: ``Code``, ``Name`` and ``Meaning``, sorted by number."""
+    rows = [
+        {"Code": kind.code, "Name": kind.__name__, "Meaning": (kind.__doc__ or "").partition("\n")[0]}
+        for kind in _with_subclasses(StreamServerError)
+    ]
+    rows[0]["Meaning"] = "Anything unexpected; the log of the web process says more."
+    return sorted(rows, key=lambda row: int(row["Code"]))
+
+
+def build_document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "stream-server", "version": __version__, "description": _INTRODUCTION},
+        "paths": _paths(),
+        "components": {"schemas": _schemas()},
+        "x-error-codes": error_table(),
+    }
+
+
+def _with_subclasses(kind: type[StreamServerError]) -> Iterator[type[StreamServerError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == StreamServerError.__module__:
+            yield from _with_subclasses(child)
+
+
+def _schemas() -> dict[str, Any]:
+    incoming = [(model, "validation") for model in (CreateRequest, TaskIdRequest, ExtendOptions)]
+    outgoing = [(model, "serialization") for model in (Reply, QueryReply, ListReply)]
+    _, content = models_json_schema([*incoming, *outgoing], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
+    schemas: dict[str, Any] = content["$defs"]
+    extend = schemas["Algorithm"]["properties"]["Extend"]
+    extend["anyOf"] = [{"$ref": "#/components/schemas/ExtendOptions"}, {}]
+    return schemas
+
+
+def _paths() -> dict[str, Any]:
+    create_examples = {
+        "new": _example("a new task of application-web", NEW_TASK_BODY),
+        "edited": _example("an ability added by editing", edited_body()),
+        "line": _example("a line with a direction, no area", line_only_body()),
+        "everywhere": _example("no drawings: the whole picture", without_drawings_body()),
+    }
+    name = {"t1": _example("", {"TaskID": "t1"})}
+    done = [_SUCCESS]
+    queried = [_SUCCESS | {"Result": _ENTRY_EXAMPLE}, {"Code": 1, "Msg": "no task has the TaskID 't2'; see /task/list"}]
+    listed = [_SUCCESS | {"Result": [_ENTRY_EXAMPLE]}]
+    query = _operation("How one task is doing", QUERY_TEXT, "QueryReply", queried)
+    listing = _operation("How all tasks are doing", LIST_TEXT, "ListReply", listed)
+    parameter = {"name": "TaskID", "in": "query", "required": True, "schema": {"type": "string"}, "example": "t1"}
+    refused = {"Code": 4002, "Msg": "$.Algorithm[0].Type: no algorithm has the number 9; this server has: 1 tripwire"}
+    unknown = {"Code": -1, "Msg": "no task has the TaskID or the SrcID 'x'; see /task/list"}
+    return {
+        "/task/create": {
+            "post": _operation("Run a task", CREATE_TEXT, "Reply", [*done, refused])
+            | {"requestBody": _body("CreateRequest", create_examples)}
+        },
+        "/task/delete": {
+            "post": _operation("Delete a task", DELETE_TEXT, "Reply", [*done, unknown])
+            | {"requestBody": _body("TaskIdRequest", name)}
+        },
+        "/task/query": {
+            "post": query | {"requestBody": _body("TaskIdRequest", name)},
+            "get": query | {"parameters": [parameter]},
+        },
+        "/task/list": {"post": listing, "get": listing},
+    }
+
+
+CREATE_TEXT = (
+    "Answers as soon as the task is accepted, without waiting for camera or model. A TaskID that exists: the same "
+    "request changes nothing while the task has not ended; another request, or a task that has ended, starts anew."
+)
+DELETE_TEXT = (
+    "Works in every state. A TaskID that is unknown is tried as SrcID, and works when exactly one task has it. Alarms "
+    "that were raised are still delivered."
+)
+QUERY_TEXT = "Code is 0 while the task is meant to run, and 1 when it has ended (with Result) or is unknown (without)."
+LIST_TEXT = "All tasks, oldest first; those that ended stay in the list until they are deleted. The body is ignored."
+
+
+def _operation(summary: str, description: str, reply: str, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    content = {
+        "schema": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in dict.fromkeys((reply, "Reply"))]},
+        "examples": {f"Code {example['Code']}": {"value": example} for example in examples},
+    }
+    return {
+        "summary": summary,
+        "description": description,
+        "responses": {"200": {"description": "success and every error", "content": {"application/json": content}}},
+    }
+
+
+def _body(schema: str, examples: Mapping[str, Any]) -> dict[str, Any]:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "examples": examples}
+    return {"required": True, "content": {"application/json": content}}
+
+
+def _example(summary: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "value": value} if summary else {"value": value}

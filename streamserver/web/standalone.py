@@ -1,0 +1,188 @@
+"""Web server and supervisor in one process, for ``server.py``."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from streamserver.core import exitcodes, logs
+from streamserver.core import settings as settings_module
+from streamserver.core.errors import ConfigError, PortError, StreamServerError
+from streamserver.core.settings import Settings
+from streamserver.store import TaskStore, store_url
+from streamserver.supervise import lock
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 128
+_IDLE_TIMEOUT_S = 30.0
+
+
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; ``None`` stands for that of this process."""
+    parser = argparse.ArgumentParser(prog="server.py", description="stream-server: tasks in, alarms out")
+    parser.add_argument("--stream_path", help="a sophon-stream tree whose samples/build/main is to be the engine")
+    parser.add_argument(
+        "--is_single_process", help="accepted for old scripts and ignored: each task has its own engine"
+    )
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", help="port to listen on")
+    parser.add_argument("--state_dir", help="folder for tasks, logs and the database")
+    parser.add_argument("--config", type=Path, help="settings file instead of configs/server.yaml")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace, create_app: Callable[[Settings], Flask]) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        settings = _settings(options)
+        logs.configure(level=settings.log_level, role="server")
+        if options.is_single_process not in (None, "0"):
+            log.warning("--is_single_process is ignored: each task has its own engine")
+        with listen(settings.host, settings.port) as listener:
+            return _serve(settings, create_app(settings), listener)
+    except PortError as e:
+        return _refuse(e, exitcodes.PORT_TAKEN)
+    except ConfigError as e:
+        return _refuse(e, exitcodes.USAGE)
+    except StreamServerError as e:
+        return _refuse(e, exitcodes.CRASHED)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        PortError: another program has the port.
+        ConfigError: the address is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as e:
+        raise ConfigError(f"cannot listen on {host}: {e.strerror}", cure="correct the setting host") from e
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as e:
+        listener.close()
+        raise _bind_error(host, port, e) from e
+    return listener
+
+
+def _bind_error(host: str, port: int, error: OSError) -> StreamServerError:
+    if error.errno == errno.EADDRINUSE:
+        return PortError(
+            f"port {port} on {host} is in use by another program",
+            cure=f"stop that one (is a server running already?) or choose another port, e.g. --port={port + 1}",
+        )
+    return ConfigError(
+        f"cannot listen on {host} port {port}: {error.strerror}", cure="correct the settings host and port"
+    )
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    names = ("stream_path", "host", "port", "state_dir")
+    if options.config is not None and not options.config.is_file():
+        raise ConfigError(f"--config: there is no file '{options.config}'", cure="correct the path")
+    given = {name: getattr(options, name) for name in names}
+    return settings_module.load(file=options.config, options=given)
+
+
+def _refuse(error: StreamServerError, exit_code: int) -> int:
+    sys.stderr.write(f"server.py: {error}\n")
+    return exit_code
+
+
+class _Handler(WSGIRequestHandler):
+    """Drops connections that say nothing for long, and keeps no access log."""
+
+    timeout = _IDLE_TIMEOUT_S
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """The tasks' own log lines say more."""
+
+
+class _Ended:
+    """Wakes the main thread: by a signal, or by a thread that ended. A pipe, for signal handlers may take no locks."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self.threads: list[str] = []
+
+    def tell(self, *_: object) -> None:
+        """Wakes it; may be called from signal handlers."""
+        os.write(self._writer, b".")
+
+    def wait(self) -> None:
+        """Sleeps until ``tell``."""
+        os.read(self._reader, 1)
+
+
+def _serve(settings: Settings, app: Flask, listener: socket.socket) -> int:
+    """Runs web server and supervisor in threads until a signal comes or one of them ends by itself."""
+    ended, stop = _Ended(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ended.tell)
+    host, port = listener.getsockname()[:2]
+    web = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
+    threads = [threading.Thread(target=_until_end, args=(web.serve_forever, ended), name="web")]
+    held = _lock(settings)
+    with held or nullcontext():
+        if held:
+            run = partial(_supervise, settings, stop)
+            threads.append(threading.Thread(target=_until_end, args=(run, ended), name="supervisor"))
+        for thread in threads:
+            thread.start()
+        log.info("listening on http://%s:%d, manual at /docs", settings.host, port)
+        ended.wait()
+        crashed = list(ended.threads)
+        web.shutdown()
+        stop.set()
+        for thread in threads:
+            thread.join()
+    for name in crashed:
+        log.critical("%s ended unexpectedly; the server stops", name)
+    return exitcodes.CRASHED if crashed else exitcodes.FINISHED
+
+
+def _until_end(work: Callable[[], None], ended: _Ended) -> None:
+    try:
+        work()
+    finally:
+        ended.threads.append(threading.current_thread().name)
+        ended.tell()
+
+
+def _lock(settings: Settings) -> lock.SupervisorLock | None:
+    file = lock.lock_file(settings.state_path)
+    held = lock.acquire(file)
+    if held is None:
+        log.info("process %s supervises %s; this one only answers requests", lock.holder(file), settings.state_path)
+    return held
+
+
+def _supervise(settings: Settings, stop: threading.Event) -> None:
+    from streamserver.supervise.supervisor import Supervisor
+
+    store = TaskStore(store_url(settings.state_path))
+    try:
+        Supervisor(settings, store).run(stop)
+    finally:
+        store.close()

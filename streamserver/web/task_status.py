@@ -1,0 +1,78 @@
+"""From a row of the store and the two status files of its processes to what the API says of a task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from streamserver.core.replies import AlgorithmStatus, TaskEntry
+from streamserver.core.settings import Settings
+from streamserver.core.states import SourceState, TaskState, wire_status
+from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
+from streamserver.core.urls import mask_credentials
+from streamserver.store import TaskRecord
+
+StatusT = TypeVar("StatusT", EngineStatus, ClientStatus)
+
+
+def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]) -> TaskEntry:
+    """What list and query say of a task.
+
+    Counts come from any status file of this run. What is true only at the moment (source, rate) is told only while the
+    task is RUNNING and its engine's heartbeat is fresh: a file may be left from before a crash or a reboot.
+
+    Args:
+        record: the task's row.
+        settings: the server's settings.
+        names: the algorithms, name by number.
+    """
+    folder = settings.state_path / "tasks" / record.key
+    engine = _of_this_run(EngineStatus.read(folder / ENGINE_FILE), record) or EngineStatus()
+    client = _of_this_run(ClientStatus.read(folder / CLIENT_FILE), record) or ClientStatus()
+    running = record.state is TaskState.RUNNING
+    fresh = running and 0 <= time.monotonic() - engine.beat <= settings.heartbeat_timeout_s
+    return TaskEntry(
+        TaskID=record.task_id,
+        Status=wire_status(record.state),
+        State=record.state.value,
+        Reason=_reason(record, engine, client) if running else mask_credentials(record.reason),
+        Source=engine.source if fresh else SourceState.NONE.value,
+        Fps=round(engine.fps, 2) if fresh else 0.0,
+        Frames=engine.frames,
+        Events=client.events,
+        Restarts=record.restarts,
+        Since=utc_text(record.since),
+        Detector=engine.detector,
+        Algorithms=_algorithms(record, client, names),
+    )
+
+
+def utc_text(epoch_s: float) -> str:
+    """Seconds since the epoch as ``2026-11-20T10:41:05Z``."""
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _of_this_run(status: StatusT | None, record: TaskRecord) -> StatusT | None:
+    return status if status is not None and status.run == record.key else None
+
+
+def _reason(record: TaskRecord, engine: EngineStatus, client: ClientStatus) -> str:
+    """Why a running task may not do what it should: its own reason, its source, or its reports."""
+    undelivered = f"{client.pending} alarms wait: {client.last_error}" if client.pending and client.last_error else ""
+    return mask_credentials(record.reason or engine.source_reason or undelivered)
+
+
+def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, str]) -> list[AlgorithmStatus]:
+    counts = client.per_algorithm
+    return [
+        AlgorithmStatus(
+            Type=algorithm["Type"],
+            Name=names.get(algorithm["Type"], ""),
+            Port=record.port,
+            Path=f"/flask_test/{index}",
+            Events=counts[index] if index < len(counts) else 0,
+        )
+        for index, algorithm in enumerate(record.request["Algorithm"])
+    ]

@@ -1,0 +1,121 @@
+"""The four endpoints of the old server: /task/create, /task/delete, /task/query, /task/list."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from flask import Blueprint, Response, jsonify, request
+
+from streamserver.core.errors import BadRequestError, SampleError, TaskNotFoundError, TaskNotRunningError
+from streamserver.core.messages import TaskIdRequest, canonical, parse_create, parse_task_id, spec_hash
+from streamserver.core.replies import ListReply, QueryReply, Reply, TaskEntry
+from streamserver.core.wire_errors import validate
+from streamserver.store import TaskRecord
+from streamserver.web import errors, services
+from streamserver.web.body import read_body
+from streamserver.web.task_status import entry_of, utc_text
+
+log = logging.getLogger(__name__)
+
+blueprint = Blueprint("tasks", __name__, url_prefix="/task")
+
+
+@blueprint.post("/create")
+def create() -> Response:
+    """Wants a task to run; answers at once, the supervisor does the rest."""
+    at_hand = services.current()
+    settings = at_hand.settings
+    accepted = parse_create(
+        read_body(max_bytes=settings.max_body_bytes),
+        known_types=at_hand.known_types(),
+        max_bytes=settings.max_body_bytes,
+        events_kept_locally=bool(settings.event_dir),
+        source_exists=services.is_readable_file,
+        gb28181=settings.engine_binary is not None,
+    )
+    content = canonical(accepted)
+    at_hand.check(content, settings)
+    record, created = at_hand.store.create(accepted.task_id, accepted.input_src.src_id, content, spec_hash(content))
+    log.info("task %r %s as %s", accepted.task_id, "accepted" if created else "is unchanged", record.key)
+    return _json(Reply())
+
+
+@blueprint.post("/delete")
+def delete() -> Response:
+    """Wants a task gone: by its TaskID, else by the SrcID of its source (application-web sends either)."""
+    store = services.current().store
+    name = _posted_name()
+    if not store.delete(name):
+        name = _only_task_of(name).task_id
+        if not store.delete(name):
+            raise TaskNotFoundError(f"no task has the TaskID {name!r}", cure="see /task/list")
+    log.info("task %r deleted", name)
+    return _json(Reply())
+
+
+@blueprint.route("/query", methods=["POST", "GET"])
+def query() -> Response:
+    """Tells how one task is doing; ``Code`` 0 means that it is meant to run."""
+    name = _posted_name() if request.method == "POST" else _name_in_address()
+    record = services.current().store.find(name)
+    if record is None:
+        raise TaskNotRunningError(f"no task has the TaskID {name!r}", cure="see /task/list")
+    (entry,) = _entries([record])
+    if entry.status:
+        return _json(QueryReply(Result=entry))
+    return errors.failure(_ended(record, entry), result=entry)
+
+
+@blueprint.route("/list", methods=["POST", "GET"], endpoint="list")
+def list_tasks() -> Response:
+    """Tells how all tasks are doing; the body says nothing, and may be anything."""
+    at_hand = services.current()
+    read_body(max_bytes=at_hand.settings.max_body_bytes)
+    return _json(ListReply(Result=_entries(at_hand.store.list())))
+
+
+def _posted_name() -> str:
+    max_bytes = services.current().settings.max_body_bytes
+    return parse_task_id(read_body(max_bytes=max_bytes), max_bytes=max_bytes).task_id
+
+
+def _name_in_address() -> str:
+    name = request.args.get("TaskID")
+    if name is None:
+        raise BadRequestError("TaskID is missing", cure='ask /task/query?TaskID=t1, or post {"TaskID": "t1"}')
+    return validate(TaskIdRequest, {"TaskID": name}).task_id
+
+
+def _only_task_of(src_id: str) -> TaskRecord:
+    found = services.current().store.find_by_source(src_id)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise TaskNotFoundError(f"no task has the TaskID or the SrcID {src_id!r}", cure="see /task/list")
+    names = ", ".join(repr(record.task_id) for record in found)
+    raise TaskNotFoundError(
+        f"no task has the TaskID {src_id!r}, and {len(found)} have it as SrcID", cure=f"delete by TaskID: {names}"
+    )
+
+
+def _entries(records: Sequence[TaskRecord]) -> list[TaskEntry]:
+    at_hand = services.current()
+    try:
+        names = at_hand.known_types()
+    except SampleError:
+        log.exception("the names of the algorithms cannot be read; they are left out")
+        names = {}
+    return [entry_of(record, settings=at_hand.settings, names=names) for record in records]
+
+
+def _ended(record: TaskRecord, entry: TaskEntry) -> TaskNotRunningError:
+    why = f": {entry.reason}" if entry.reason else ""
+    return TaskNotRunningError(
+        f"task {record.task_id!r} is {entry.state} since {utc_text(record.since)}{why}",
+        cure="create it to run it again",
+    )
+
+
+def _json(reply: Reply) -> Response:
+    return jsonify(reply.model_dump(by_alias=True))

@@ -1,0 +1,142 @@
+"""The engine process: the graphs in threads, the main thread for signals and the heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from streamserver.core import exitcodes
+from streamserver.core.errors import (
+    ConfigError,
+    GraphError,
+    ModelError,
+    ModelNotFoundError,
+    SourceMissingError,
+    StreamServerError,
+)
+from streamserver.core.settings import Settings
+from streamserver.engine.runner import STOP_TIMEOUT_S, Runner
+from streamserver.worker.heartbeat import Heartbeat
+from streamserver.worker.prepare import build_runner
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 0.1
+_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (GraphError, exitcodes.BAD_GRAPH),
+    (ConfigError, exitcodes.USAGE),
+    (ModelNotFoundError, exitcodes.MODEL_MISSING),
+    (ModelError, exitcodes.MODEL_MISSING),
+    (SourceMissingError, exitcodes.SOURCE_MISSING),
+)
+
+
+def exit_code_for(error: BaseException | None) -> int:
+    """What the supervisor is told about the way the process ended."""
+    if error is None:
+        return exitcodes.FINISHED
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), exitcodes.CRASHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the engine ended.
+
+    Attributes:
+        exit_code: one of ``core.exitcodes``.
+        signal_number: the signal that asked it to end; 0 if it ended by itself.
+        left_behind: threads that did not end in time, so the process has to be ended by force.
+    """
+
+    exit_code: int
+    signal_number: int = 0
+    left_behind: tuple[str, ...] = ()
+
+
+class App:
+    """Runs one demo file.
+
+    Args:
+        demo_path: the demo file.
+        settings: the server's settings.
+        base_dir: what relative paths in the files are relative to.
+        heartbeat: where the status goes.
+    """
+
+    def __init__(self, demo_path: Path, *, settings: Settings, base_dir: Path, heartbeat: Heartbeat) -> None:
+        self._demo_path = demo_path
+        self._settings = settings
+        self._base_dir = base_dir
+        self._heartbeat = heartbeat
+        self._runner: Runner | None = None
+        self._failure: Exception | None = None
+        self._left_behind: list[str] = []
+        self._signal_number = 0
+
+    def run(self) -> Ending:
+        """Runs until the channels have ended, something failed or a signal came. Main thread only."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note_signal)
+        engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
+        engine.start()
+        give_up = float("inf")
+        while engine.is_alive() and time.monotonic() < give_up:
+            engine.join(_TICK_S)
+            if self._signal_number and give_up == float("inf"):
+                give_up = time.monotonic() + STOP_TIMEOUT_S + 2 * _TICK_S
+                logger.info("%s: stopping", signal.Signals(self._signal_number).name)
+            if self._signal_number and self._runner is not None:
+                self._runner.stop()
+            self._beat()
+        return self._end(engine)
+
+    def _note_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signal_number = number
+
+    def _beat(self) -> None:
+        runner = self._runner
+        if runner is None:
+            self._heartbeat.beat(None)
+        else:
+            self._heartbeat.beat(runner.snapshot(), runner.hung(2 * self._settings.heartbeat_timeout_s))
+
+    def _run_engine(self) -> None:
+        try:
+            runner = build_runner(
+                self._demo_path,
+                settings=self._settings,
+                base_dir=self._base_dir,
+                start_loop=self._heartbeat.start_loop,
+            )
+            self._runner = runner
+            if not self._signal_number:
+                self._left_behind = runner.run()
+        except Exception as e:  # noqa: BLE001 - the engine's loop: every error becomes an exit code and a reason
+            self._failure = e
+
+    def _end(self, engine: threading.Thread) -> Ending:
+        left_behind = [*self._left_behind, *([engine.name] if engine.is_alive() else [])]
+        if left_behind:
+            logger.warning("did not end in time: %s", ", ".join(left_behind))
+        snapshot = self._runner.snapshot() if self._runner else None
+        code = exit_code_for(self._failure)
+        if self._failure is not None:
+            reason = _in_words(self._failure)
+            unlogged = self._runner is None and code == exitcodes.CRASHED
+            logger.error("%s: %s", exitcodes.describe(code), reason, exc_info=self._failure if unlogged else None)
+            self._heartbeat.last(snapshot, reason)
+        else:
+            logger.info("ends: %s", "stopped" if self._signal_number else "all channels have ended")
+            self._heartbeat.last(snapshot, "")
+        return Ending(code, self._signal_number, tuple(left_behind))
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, StreamServerError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}; the traceback is in the log"

@@ -1,0 +1,55 @@
+"""From a demo file to an engine that can run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from streamserver import elements
+from streamserver.core.settings import Settings
+from streamserver.engine.runner import Runner
+from streamserver.graph.check import require_channels_ok, require_ok
+from streamserver.graph.demo import read_demo
+from streamserver.graph.normalise import normalise
+from streamserver.graph.read import read_graphs, resolve
+from streamserver.models.store import ModelStore
+from streamserver.worker.detectors import choose_detectors
+
+logger = logging.getLogger(__name__)
+
+
+def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_loop: int = 0) -> Runner:
+    """Reads the files, decides which detectors run and makes the elements; may fetch weights.
+
+    Args:
+        demo_path: the demo file.
+        settings: given to every element.
+        base_dir: what relative paths in the files are relative to.
+        start_loop: the first loop of files, to go on after a crash.
+
+    Raises:
+        GraphError: a file is wrong; says which and how to mend it.
+    """
+    demo = read_demo(demo_path)
+    raw_graphs = read_graphs(resolve(base_dir, demo.engine_config_path), base_dir)
+    require_channels_ok(demo.channels, raw_graphs, file=str(demo_path))
+    used = {channel.graph_id for channel in demo.channels}
+    raw_graphs = [raw for raw in raw_graphs if raw.graph_id in used]
+    choice = choose_detectors(
+        [normalise(raw) for raw in raw_graphs],
+        demo.detector,
+        available=elements.available(),
+        find_weights=lambda name: ModelStore(settings).find(name, base_dir=base_dir),
+    )
+    for warning in choice.warnings:
+        logger.warning("%s", warning)
+    for raw in raw_graphs:
+        require_ok(raw, available=elements.available() | choice.replaced)
+    return Runner(
+        choice.graphs,
+        demo.channels,
+        settings=settings,
+        base_dir=base_dir,
+        element_class=elements.element_class,
+        start_loop=start_loop,
+    )

@@ -1,0 +1,154 @@
+"""The demo, the old start ways, a sophon-stream binary and a new algorithm, each as a user would meet it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import PROJECT, ledger, server, task, wait_for
+
+pytestmark = pytest.mark.e2e
+MIDDLE = (320, 0, 320, 360)
+
+
+def test_the_demo_prints_alarms_with_pictures_and_exits_0(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "streamserver.demo",
+        "--demo",
+        "--seconds",
+        "25",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=180)
+    assert result.returncode == 0, result.stdout + result.stderr
+    pictures = re.findall(r"(?:scene|crop) +(\S+\.jpg)", result.stdout)
+    assert len(pictures) >= 2
+    assert all(Path(picture).stat().st_size > 500 for picture in pictures)
+    assert "motion" in result.stdout
+
+
+def test_the_demo_says_what_is_wrong_with_its_video() -> None:
+    command = [sys.executable, "-m", "streamserver.demo", "--demo", "--video", "/no/such.mp4"]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert "'/no/such.mp4' is no file" in result.stderr
+
+
+def test_a_new_algorithm_runs_at_once(tmp_path: Path, walkers: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    subprocess.run(
+        ["bash", "samples/add_algorithm.sh", "shop_door", "77"], cwd=project, check=True, capture_output=True
+    )
+    with ledger() as receiver, server(tmp_path / "state", project=project) as one:
+        body = task("t", str(walkers), receiver.url, type_=77, extend={"Detector": "motion", "Fps": -1})
+        assert one.create(body) == {"Code": 0, "Msg": "success"}
+        status = one.wait_state("t", "FINISHED", "FAILED")
+        assert status["State"] == "FINISHED", status
+        wait_for(lambda: receiver.reports("t"), "an alarm came", lambda: one.query("t"))
+        assert receiver.reports("t")[0]["AnalyzeEvents"][0]["Type"] == 77
+
+
+def copy_project(target: Path) -> Path:
+    """The project without what git does not keep, for a test that changes it."""
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True
+    )
+    for name in names.stdout.splitlines():
+        source = PROJECT / name
+        if source.is_file() and not name.startswith("tests/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    return target
+
+
+STAND_IN = '''#!{python}
+"""Speaks CONTRACT 4 like sophon-stream's main: reads the demo file, posts each detection with its picture."""
+import base64, json, sys, time, urllib.request
+from pathlib import Path
+
+demo = json.loads(Path(sys.argv[1].split("=", 1)[1]).read_text())
+assert Path.cwd() == Path(sys.argv[1].split("=", 1)[1]).resolve().parent
+graph = json.loads(Path(demo["engine_config_path"]).read_text())[0]
+configs = [json.loads(Path(element["element_config"]).read_text()) for element in graph["elements"]]
+push = next(config["configure"] for config in configs if config["name"] == "http_push")
+model = next(config["configure"] for config in configs if config["name"].startswith("yolo"))
+assert model["model_path"].startswith("/"), model
+url = "http://%s:%d%s" % (push["ip"].replace("0.0.0.0", "127.0.0.1"), push["port"], push["path"])
+
+
+def post(body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {{"Content-Type": "application/json"}})
+    for _ in range(200):
+        try:
+            return json.loads(urllib.request.urlopen(request, timeout=5).read())
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit("nobody listens at " + url)
+
+
+post({{"error": "SUCCESS"}})
+picture = Path({picture!r}).read_bytes()
+for frame in range(0, 30, 3):
+    post({{
+        "mDetectedObjectMetadatas": [
+            {{"mBox": {{"mHeight": 60, "mWidth": 40, "mX": 100 + frame, "mY": 80}}, "mClassify": 0, "mScores": [0.9]}}],
+        "mTrackedObjectMetadatas": [{{"mTrackId": 5}}],
+        "mFps": 0.0, "mGraphId": 0, "mSubId": 0,
+        "mFrame": {{"mChannelId": 0, "mEndOfStream": False, "mFrameId": frame, "mHeight": 360, "mWidth": 640,
+                   "mTimestamp": 1700000000000000 + frame, "mSpData": base64.b64encode(picture).decode()}}}})
+time.sleep(0.5 if demo["channels"][0]["loop_num"] == 1 else 60)
+'''
+
+
+def test_a_sophon_stream_binary_is_driven_with_the_same_files(tmp_path: Path, walkers: Path) -> None:
+    import cv2
+    import numpy as np
+
+    picture = tmp_path / "picture.jpg"
+    picture.write_bytes(cv2.imencode(".jpg", np.full((360, 640, 3), 90, np.uint8))[1].tobytes())
+    binary = tmp_path / "stream" / "samples" / "build" / "main"
+    binary.parent.mkdir(parents=True)
+    binary.write_text(STAND_IN.format(python=sys.executable, picture=str(picture)))
+    binary.chmod(0o755)
+    config = tmp_path / "stream" / "samples" / "area_intrusion" / "config"
+    shutil.copytree(PROJECT / "samples" / "area_intrusion" / "config", config)
+    detector = config / "yolox_group.json"
+    detector.write_text(detector.read_text().replace("yolox_nano.onnx", "../area_intrusion/models/yolox_s_int8.bmodel"))
+    environment = {"STREAMSERVER_STREAM_PATH": str(tmp_path / "stream")}
+    with ledger() as receiver, server(tmp_path / "state", environment=environment) as one:
+        assert one.create(task("t", str(walkers), receiver.url, type_=6, interval=3))["Code"] == 0
+        status = one.wait_state("t", "FINISHED", "FAILED")
+        assert status["State"] == "FINISHED", status
+        wait_for(lambda: receiver.reports("t"), "an alarm came", lambda: one.query("t"))
+        (report,) = receiver.reports("t")
+        assert report["AnalyzeEvents"][0]["Box"]["LeftTopY"] == 80
+        assert len(report["AnalyzeEvents"][0]["ImageBase64"]) > 100
+
+
+def test_server_py_alone_is_enough(tmp_path: Path, walkers: Path) -> None:
+    from tests.e2e.harness import Server
+
+    one = Server(tmp_path / "state")
+    one.state_dir.mkdir()
+    environment = {**os.environ, "STREAMSERVER_STATE_DIR": str(one.state_dir)}
+    command = [sys.executable, "server.py", "--port", str(one.port), "--is_single_process", "0"]
+    with ledger() as receiver, (tmp_path / "out").open("wb") as out:
+        one.process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=out, stderr=out)
+        try:
+            wait_for(one._answers, "the API answers", lambda: (tmp_path / "out").read_text())
+            body = task("t", str(walkers), receiver.url, line=MIDDLE, extend={"Detector": "motion", "Fps": -1})
+            assert one.create(body)["Code"] == 0
+            one.wait_state("t", "FINISHED")
+            wait_for(lambda: len(receiver.reports("t")) == 3, "three alarms came", lambda: one.query("t"))
+        finally:
+            assert one.stop() == 0
+        assert not one.processes()

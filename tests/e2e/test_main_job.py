@@ -1,0 +1,74 @@
+"""A task is created, its stream analysed, its events reported: with real weights on real clips."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from streamserver.geometry.boxes import iou_matrix
+from streamserver.models.yolox import YoloX
+from tests.assets import clip, model
+from tests.e2e.harness import ledger, server, task
+
+pytestmark = pytest.mark.e2e
+FAST = {"Fps": -1}
+
+
+def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(tmp_path: Path) -> None:
+    weights = model("yolox_nano.onnx")
+    people, bottles = str(clip("one-by-one-person-detection.mp4")), str(clip("bottle-detection.mp4"))
+    line = (580, 0, 580, 431)
+    whole = [{"X": 0, "Y": 0}, {"X": 640, "Y": 0}, {"X": 640, "Y": 360}, {"X": 0, "Y": 360}]
+    environment = {"STREAMSERVER_MODELS": str(weights.parent)}
+    with ledger() as receiver, server(tmp_path / "state", environment=environment) as one:
+        bodies = {
+            "right": task("right", people, receiver.url, line=line, direction=(60, 0), interval=3, extend=FAST),
+            "left": task("left", people, receiver.url, line=line, direction=(-60, 0), interval=3, extend=FAST),
+            "both": task("both", people, receiver.url, line=line, interval=3, extend=FAST),
+            "bottles": task(
+                "bottles",
+                bottles,
+                receiver.url,
+                type_=6,
+                interval=3,
+                extend=FAST,
+                DetectInfos=[{"TripWire": None, "HotArea": whole}],
+                TrackInterval=20,
+            ),
+        }
+        for body in bodies.values():
+            assert one.create(body) == {"Code": 0, "Msg": "success"}
+        for task_id in bodies:
+            status = one.wait_state(task_id, "FINISHED", "FAILED")
+            assert status["State"] == "FINISHED", status
+            assert "yolox_nano.onnx" in status["Detector"]
+        counts = {task_id: len(receiver.reports(task_id)) for task_id in bodies}
+        assert counts == {"right": 6, "left": 0, "both": 6, "bottles": 0}
+        assert set(receiver.counts().values()) == {1}
+        for report in receiver.reports("right"):
+            assert_pictures_show_the_person(report, weights)
+
+
+def assert_pictures_show_the_person(report: dict, weights: Path) -> None:  # type: ignore[type-arg]
+    """The scene, looked at afresh, has a person where the report's box says; the crop opens and is a part of it."""
+    scene = decode(report["SceneImageBase64"])
+    assert scene.shape == (432, 768, 3)
+    for event in report["AnalyzeEvents"]:
+        crop = decode(event["ImageBase64"])
+        assert 20 < crop.shape[0] <= 432 and 20 < crop.shape[1] <= 768
+        box = event["Box"]
+        reported = np.array([[box["LeftTopX"], box["LeftTopY"], box["RightBtmX"], box["RightBtmY"]]], np.float32)
+        detector = YoloX.load(weights, device="cpu")
+        found = detector.detect(scene, min_scores=np.full(80, 0.1, np.float32), iou_threshold=0.5)
+        people = found.select(found.class_ids == 0)
+        assert iou_matrix(reported, people.boxes_xyxy).max(initial=0.0) > 0.5
+
+
+def decode(picture_base64: str) -> np.ndarray:  # type: ignore[type-arg]
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(picture_base64, validate=True), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture

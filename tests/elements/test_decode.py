@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamserver.core.errors import GraphError
+from streamserver.core.settings import Settings
+from streamserver.elements.decode import Decode
+from streamserver.engine.element import Channel, ElementContext
+from streamserver.graph.demo import Roi
+from tests.media.clips import picture, write_clip
+
+
+def make_decode() -> Decode:
+    return Decode(
+        ElementContext(
+            element_id=1, name="decode", config_file="decode.json", configure={}, settings=Settings(), base_dir=Path()
+        )
+    )
+
+
+def read(channel: Channel) -> list[Any]:
+    return list(
+        make_decode().read(channel, start_loop=0, stopping=threading.Event(), on_state=lambda state, reason: None)
+    )
+
+
+def channel_of(url: Path | str, **values: Any) -> Channel:
+    return Channel(channel_id=3, url=str(url), source_type="VIDEO", fps=-1, **values)
+
+
+def test_a_roi_is_cut_out_and_clipped_to_the_frame(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mkv", codec="ffv1", pixel_format="bgr0", frames=2)
+    frames = read(channel_of(path, roi=Roi(left=10, top=20, width=30, height=100)))
+    assert [frame.picture.size_wh for frame in frames] == [(30, 28), (30, 28)]
+    np.testing.assert_array_equal(frames[1].picture.bgr, picture(1)[20:48, 10:40])
+
+
+def test_a_roi_outside_the_frame_is_named(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4")
+    with pytest.raises(GraphError, match=r"channel 3: roi starts at \(64, 0\), outside the frame of 64x48"):
+        read(channel_of(path, roi=Roi(left=64, top=0, width=10, height=10)))
+
+
+@pytest.mark.parametrize(
+    ("values", "same"),
+    [
+        ({}, True),
+        ({"sample_interval": 5, "sample_strategy": "KEEP", "graph_id": 3}, True),
+        ({"loop_num": 2}, False),
+        ({"roi": Roi(left=0, top=0, width=5, height=5)}, False),
+    ],
+)
+def test_channels_share_a_source_when_all_that_reading_depends_on_is_equal(values: dict[str, Any], same: bool) -> None:
+    decode = make_decode()
+    keys = {decode.source_key(channel_of("/a.mp4")), decode.source_key(channel_of("/a.mp4", **values))}
+    assert len(keys) == (1 if same else 2)

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import base64
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamserver.core.arrays import Detections
+from streamserver.core.errors import GraphError
+from streamserver.core.picture import Picture
+from streamserver.core.results import WireFrame, objects_of
+from streamserver.core.settings import Settings
+from streamserver.elements.http_push import HttpPush
+from streamserver.engine.element import ElementContext
+from streamserver.engine.frame import Frame
+from streamserver.vision.codec import decode_jpeg
+from tests.elements.receiver import ACCEPTED, Answer, Receiver
+
+
+def context(stopping: threading.Event | None = None, **configure: Any) -> ElementContext:
+    return ElementContext(
+        element_id=7,
+        name="http_push",
+        config_file="push.json",
+        configure={"ip": "0.0.0.0", "port": 10001, "path": "/flask_test/0", **configure},
+        settings=Settings(),
+        base_dir=Path(),
+        stopping=stopping or threading.Event(),
+    )
+
+
+def make_frame(number: int = 0, boxes: int = 2) -> Frame:
+    image = np.zeros((120, 200, 3), np.uint8)
+    image[:, 100:] = (0, 0, 255)
+    detections = Detections.from_arrays(
+        [[10 + 100 * i, 40, 30 + 100 * i, 60] for i in range(boxes)], [0.5] * boxes, range(boxes), range(1, boxes + 1)
+    )
+    return Frame(
+        4,
+        1,
+        number,
+        sequence=number,
+        loop=2,
+        timestamp_us=1_700_000_000_000_000,
+        picture=Picture((200, 120), lambda: image),
+        detections=detections,
+    )
+
+
+class Pushing:
+    """An element that is closed after the test, and what it emitted."""
+
+    def __init__(self, element: HttpPush) -> None:
+        self.element = element
+        self.emitted: list[Frame] = []
+
+    def push(self, *frames: Frame) -> None:
+        for frame in frames:
+            self.element.process(frame, self._emit)
+
+    def _emit(self, frame: Frame, *, port: int | None = None) -> None:
+        self.emitted.append(frame)
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    elements: list[HttpPush] = []
+
+    def make(element_context: ElementContext) -> Pushing:
+        elements.append(HttpPush(element_context))
+        return Pushing(elements[-1])
+
+    yield make
+    for element in elements:
+        element.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_every_frame_is_posted_in_the_wire_form_over_one_connection(start: Any) -> None:
+    with Receiver() as receiver:
+        pushing = start(context(port=receiver.port))
+        pushing.push(*(make_frame(number) for number in range(20)), make_frame(20, boxes=0))
+        pushing.element.close()
+    assert receiver.connections == 1
+    assert set(receiver.paths) == {"/flask_test/0"}
+    assert receiver.headers[0]["Content-Type"] == "application/json"
+    frame = WireFrame.from_wire(receiver.messages[3])
+    assert (frame.channel_id, frame.frame_id, frame.sequence, frame.loop, frame.size_wh) == (4, 3, 3, 2, (200, 120))
+    assert decode_jpeg(base64.b64decode(frame.picture_base64)).shape == (120, 200, 3)
+    assert [found.box_xyxy for found in objects_of(receiver.messages[3])] == [(10, 40, 30, 60), (110, 40, 130, 60)]
+    assert [found.track_id for found in objects_of(receiver.messages[3])] == [1, 2]
+    assert "mDetectedObjectMetadatas" not in receiver.messages[20]
+    assert b'": ' not in receiver.bodies[0]
+    assert list(receiver.messages[0]) == sorted(receiver.messages[0])
+    assert [frame.frame_id for frame in pushing.emitted] == list(range(21))
+
+
+def test_on_demand_the_picture_follows_only_when_asked_for(start: Any) -> None:
+    def answer(message: Any, number: int) -> Answer:
+        wanted = message["mFrame"]["mFrameId"] == 1 and not message["mFrame"]["mSpData"]
+        return 200, {"response": 1, **({"pictures": True} if wanted else {})}
+
+    with Receiver(answer) as receiver:
+        pushing = start(context(port=receiver.port, pictures="on_demand"))
+        pushing.push(make_frame(0), make_frame(1), make_frame(2))
+        pushing.element.close()
+    ids = [message["mFrame"]["mFrameId"] for message in receiver.messages]
+    assert ids == [0, 1, 1, 2]
+    assert [bool(message["mFrame"]["mSpData"]) for message in receiver.messages] == [False, False, True, False]
+    bare, full = receiver.messages[1:3]
+    crops = [decode_jpeg(base64.b64decode(crop)) for crop in full.pop("mCrops")]
+    assert [crop.shape for crop in crops] == [(60, 50, 3), (60, 60, 3)]
+    assert crops[0][..., 2].max() < 30
+    assert crops[1][30, 30, 2] > 220
+    full["mFrame"]["mSpData"] = ""
+    assert full == bare
+    assert receiver.connections == 1
+
+
+def test_pictures_are_not_even_converted_while_nobody_asks(start: Any) -> None:
+    frame = make_frame()
+    frame.picture = Picture((200, 120), lambda: pytest.fail("converted"))
+    with Receiver() as receiver:
+        start(context(port=receiver.port, pictures="on_demand")).push(frame)
+    assert len(receiver.messages) == 1
+
+
+def test_a_client_that_comes_later_gets_every_frame(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    pushing = start(context(port=port))
+    worker = threading.Thread(target=pushing.push, args=[make_frame(number) for number in range(3)])
+    worker.start()
+    while "refused" not in caplog.text:
+        time.sleep(0.01)
+    with Receiver(port=port) as receiver:
+        worker.join()
+        pushing.element.close()
+    assert [message["mFrame"]["mFrameId"] for message in receiver.messages] == [0, 1, 2]
+    assert "takes frames again; 0 were dropped" in caplog.text
+
+
+@pytest.mark.parametrize("status", [500, 503, 408, 429, 302])
+def test_a_status_that_passes_is_tried_again(start: Any, status: int) -> None:
+    def answer(message: Any, number: int) -> Answer:
+        return ACCEPTED if number else (status, {"message": "not now"})
+
+    with Receiver(answer) as receiver:
+        pushing = start(context(port=receiver.port))
+        pushing.push(make_frame())
+    assert len(receiver.messages) == 2
+    assert pushing.element.dropped == 0
+
+
+def test_a_message_that_is_refused_is_dropped_at_once_and_the_reply_is_shown(
+    start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiver(lambda message, number: (404, {"message": "no algorithm 9"})) as receiver:
+        pushing = start(context(port=receiver.port))
+        pushing.push(make_frame(0), make_frame(1), make_frame(2))
+    assert len(receiver.messages) == 3
+    assert pushing.element.dropped == 3
+    assert len(pushing.emitted) == 3
+    assert caplog.text.count("no algorithm 9") == 1
+    assert f"http://0.0.0.0:{receiver.port}/flask_test/0: frame dropped, 1 so far: status 404" in caplog.text
+
+
+def test_a_frame_that_cannot_be_delivered_in_time_is_dropped_and_counted(
+    start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    pushing = start(context(port=free_port(), retry_s=0.2))
+    pushing.push(make_frame(0), make_frame(1))
+    assert pushing.element.dropped == 2
+    pushing.element.close()
+    assert "trying again for 0.2 s" in caplog.text
+    assert "2 frames were dropped in all" in caplog.text
+
+
+def test_a_kept_connection_that_the_client_closed_costs_nothing(start: Any) -> None:
+    with Receiver(keep_alive=False) as receiver:
+        pushing = start(context(port=receiver.port, retry_s=0))
+        pushing.push(*(make_frame(number) for number in range(5)))
+    assert pushing.element.dropped == 0
+    assert [message["mFrame"]["mFrameId"] for message in receiver.messages] == [0, 1, 2, 3, 4]
+
+
+def test_stopping_ends_the_waiting_at_once(start: Any) -> None:
+    stopping = threading.Event()
+    pushing = start(context(stopping, port=free_port()))
+    worker = threading.Thread(target=pushing.push, args=[make_frame()])
+    worker.start()
+    stopping.set()
+    worker.join(20)
+    assert not worker.is_alive()
+
+
+def test_a_waiting_element_says_that_it_is_alive(start: Any) -> None:
+    signs: list[int] = []
+    base = context(port=free_port(), retry_s=0.3)
+    with_alive = ElementContext(
+        **{name: getattr(base, name) for name in ElementContext.__slots__ if name != "alive"},
+        alive=lambda: signs.append(1),
+    )
+    start(with_alive).push(make_frame())
+    assert len(signs) >= 2
+
+
+@pytest.mark.parametrize(
+    ("configure", "words"),
+    [
+        ({"ip": None}, "ip: expected a text, got None"),
+        ({"port": "10001"}, "port: expected a number from 1 to 65535, got '10001'"),
+        ({"port": 70000}, "port: expected a number"),
+        ({"port": True}, "port: expected a number"),
+        ({"path": ""}, "path: expected a text"),
+        ({"scheme": "ftp"}, "scheme: got 'ftp'; use one of http, https"),
+        ({"pictures": "never"}, "pictures: got 'never'; use one of always, on_demand"),
+        ({"retry_s": -1}, "retry_s: expected seconds"),
+        ({"scheme": "https", "cacert": "absent.pem"}, "cacert, cert, key: cannot be used"),
+    ],
+)
+def test_a_wrong_configuration_names_file_element_and_key(configure: dict[str, Any], words: str) -> None:
+    with pytest.raises(GraphError, match=f"push.json: element 7 'http_push': {words}"):
+        HttpPush(context(**configure))
+
+
+def _self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    openssl = shutil.which("openssl") or pytest.skip("needs the openssl program to make a certificate")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=60)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    return certificate, tls
+
+
+def test_https_trusts_the_certificate_it_was_given_and_no_other(
+    start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, tls = _self_signed(tmp_path)
+    with Receiver(tls=tls) as receiver:
+        for trust in ({"cacert": str(certificate)}, {"verify": False}):
+            pushing = start(context(port=receiver.port, scheme="https", **trust))
+            pushing.push(make_frame())
+            pushing.element.close()
+        assert len(receiver.messages) == 2
+        pushing = start(context(port=receiver.port, scheme="https", retry_s=0))
+        pushing.push(make_frame())
+    assert pushing.element.dropped == 1
+    assert "certificate" in caplog.text.lower()
+    assert len(receiver.messages) == 2

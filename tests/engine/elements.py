@@ -1,0 +1,121 @@
+"""Small elements for tests. What they need from the test comes in ``configure``, objects included."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamserver.core.errors import GraphError
+from streamserver.core.picture import Picture
+from streamserver.core.settings import Settings
+from streamserver.core.states import SourceState
+from streamserver.engine.element import Channel, Element, Emit, SourceElement
+from streamserver.engine.frame import Frame
+from streamserver.engine.runner import Runner
+from streamserver.graph.model import Edge, Graph, Node
+
+
+@dataclass(frozen=True)
+class Read:
+    """A frame as a source gives it."""
+
+    frame_id: int
+    loop: int = 0
+    timestamp_us: int = 0
+    discontinuity: bool = False
+    picture: Picture = field(default_factory=lambda: Picture((4, 2), lambda: np.zeros((2, 4, 3), np.uint8)))
+
+
+class Numbers(SourceElement):
+    """A source of ``frames`` frames a loop; ``after`` is called with the number read and may wait or raise."""
+
+    def source_key(self, channel: Channel) -> Hashable:
+        return channel.url
+
+    def read(
+        self,
+        channel: Channel,
+        *,
+        start_loop: int,
+        stopping: threading.Event,
+        on_state: Callable[[SourceState, str], None],
+    ) -> Iterator[Read]:
+        self.context.configure.get("opened", []).append(channel.channel_id)
+        on_state(SourceState.STREAMING, "")
+        for loop in range(start_loop, max(1, channel.loop_num)):
+            for number in range(self.context.configure.get("frames", 5)):
+                yield Read(number, loop=loop, discontinuity=number == 0)
+                self.context.configure.get("after", lambda number: None)(number)
+
+
+class Recorder(Element):
+    """Writes into ``into`` what happens: ``opened``, each frame, ``end``, ``closed``; emits on ``port(frame)``."""
+
+    def open(self) -> None:
+        self._note("opened")
+        self.context.configure.get("on_open", lambda: None)()
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        self._note(frame)
+        self.context.configure.get("work", lambda context: None)(self.context)
+        emit(frame, port=self.context.configure.get("port", lambda frame: None)(frame))
+
+    def end_of_stream(self, frame: Frame, emit: Emit) -> None:
+        self._note(("end", frame.channel_id))
+        emit(frame)
+
+    def close(self) -> None:
+        self._note("closed")
+
+    def _note(self, what: object) -> None:
+        self.context.configure.get("into", []).append(what)
+
+
+CLASSES: Mapping[str, type[Element]] = {"numbers": Numbers, "recorder": Recorder, "pass": Element}
+
+
+def element_class(name: str) -> type[Element]:
+    """The class called ``name``."""
+    if name not in CLASSES:
+        raise GraphError(f"there is no element '{name}'")
+    return CLASSES[name]
+
+
+def chain(*nodes: tuple[str, Mapping[str, Any]], graph_id: int = 0) -> Graph:
+    """A graph of the given elements one after another, with ids 1, 2, …"""
+    ids = range(1, len(nodes) + 1)
+    return Graph(
+        graph_id=graph_id,
+        nodes=tuple(
+            Node(
+                node_id=i,
+                name=name,
+                configure=configure,
+                is_source=i == 1,
+                is_sink=i == len(nodes),
+                members=(i,),
+            )
+            for i, (name, configure) in zip(ids, nodes, strict=True)
+        ),
+        edges=tuple(Edge(i, 0, i + 1, 0) for i in ids[:-1]),
+    )
+
+
+def channel(channel_id: int = 0, **values: Any) -> Channel:
+    """A channel of a file."""
+    return Channel(channel_id=channel_id, **{"url": "/numbers", "source_type": "VIDEO", **values})
+
+
+def make_runner(graphs: Sequence[Graph], channels: Sequence[Channel], **values: Any) -> Runner:
+    """A runner of the small elements above."""
+    return Runner(graphs, channels, settings=Settings(), base_dir=Path(), element_class=element_class, **values)
+
+
+def frames_in(record: list[Any]) -> list[Frame]:
+    """The frames of a record, in order."""
+    return [what for what in record if isinstance(what, Frame)]

@@ -1,0 +1,68 @@
+"""Which provider is asked for, and what is said about the one that came; decisions only, so no GPU is needed."""
+
+import logging
+
+import pytest
+
+from streamserver.core.errors import ModelError
+from streamserver.runtime.providers import (
+    CPU,
+    CUDA,
+    ProviderChoice,
+    check_providers,
+    choose_providers,
+    cuda_device_count,
+    cuda_obstacle,
+)
+
+CUDA_WANTED = ProviderChoice(((CUDA, {}), CPU))
+
+
+@pytest.mark.parametrize(
+    ("available", "device_count", "part_of_reason"),
+    [
+        ([CPU], 1, "has no CUDA"),
+        ([CUDA, CPU], 0, "no NVIDIA GPU"),
+        (["TensorrtExecutionProvider", CUDA, CPU], 2, ""),
+    ],
+)
+def test_cuda_needs_the_package_and_a_device(available: list[str], device_count: int, part_of_reason: str) -> None:
+    reason = cuda_obstacle(available=available, device_count=device_count)
+    assert part_of_reason in reason
+    assert bool(reason) == bool(part_of_reason)
+
+
+def test_the_cpu_is_asked_for_alone_when_the_setting_says_so() -> None:
+    assert choose_providers("cpu") == ProviderChoice((CPU,))
+
+
+def test_auto_never_fails_and_says_why_it_takes_the_cpu() -> None:
+    choice = choose_providers("auto")
+    assert choice.providers[-1] == CPU
+    assert choice.wants_cuda != bool(choice.obstacle)
+
+
+@pytest.mark.skipif(cuda_device_count() > 0, reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_an_error_with_a_cure() -> None:
+    with pytest.raises(ModelError, match=r"device 'cuda' cannot be used: .*STREAMSERVER_DEVICE=auto"):
+        choose_providers("cuda")
+
+
+def test_a_silent_fallback_is_an_error_when_cuda_was_demanded() -> None:
+    with pytest.raises(ModelError, match=r"'m.onnx' runs on CPUExecutionProvider.*install CUDA"):
+        check_providers(CUDA_WANTED, [CPU], device="cuda", name="m.onnx")
+
+
+def test_a_silent_fallback_is_a_warning_otherwise(caplog: pytest.LogCaptureFixture) -> None:
+    assert check_providers(CUDA_WANTED, [CPU], device="auto", name="m.onnx") == CPU
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_the_log_names_the_provider_that_is_really_used(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert check_providers(CUDA_WANTED, [CUDA, CPU], device="auto", name="m.onnx") == CUDA
+    assert check_providers(ProviderChoice((CPU,), "no GPU"), [CPU], device="auto", name="m.onnx") == CPU
+    assert caplog.messages == [
+        "'m.onnx' runs on CUDAExecutionProvider",
+        "'m.onnx' runs on CPUExecutionProvider (no GPU)",
+    ]

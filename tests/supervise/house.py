@@ -1,0 +1,134 @@
+"""A supervisor at work on real processes, for tests: what it is told, what it does, what is left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from streamserver.core.settings import Settings
+from streamserver.core.states import TaskState
+from streamserver.launchers.base import ProcessSpec
+from streamserver.store import TaskRecord, TaskStore, store_url
+from streamserver.supervise.group import Launch, make_folder
+from streamserver.supervise.supervisor import Supervisor
+
+ACTOR = Path(__file__).with_name("actor.py")
+PATIENCE_S = 30.0
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for: {what}"
+        time.sleep(0.02)
+
+
+def children() -> list[int]:
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+class House:
+    """Settings, store and supervisor over one state folder.
+
+    ``engine`` and ``client`` hold the behaviour of the first start, the second, and so on; the last one stays.
+    """
+
+    def __init__(self, state: Path, *, port_base: int, **settings: Any) -> None:
+        values = {"heartbeat_timeout_s": 1.5, "stop_timeout_s": 2.0, "drain_timeout_s": 20.0, **settings}
+        self.settings = Settings(state_dir=str(state), client_port_base=port_base, **values)
+        self.store = TaskStore(store_url(self.settings.state_path))
+        self.engine = ["work"]
+        self.client = ["work"]
+        self.foreign_engine = False
+        self.finite = True
+        self.options: dict[str, Any] = {}
+        self.supervisor: Supervisor | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> House:
+        self._stop = threading.Event()
+        options = {"prepare": self._prepare, "prepare_drain": self._prepare_drain, "random": lambda: 0.0}
+        self.supervisor = Supervisor(self.settings, self.store, **{**options, **self.options})
+        self._thread = threading.Thread(target=self.supervisor.run, args=(self._stop,))
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+
+    def create(self, task_id: str = "t1") -> str:
+        record, _ = self.store.create(task_id, "cam", {"TaskID": task_id}, "hash")
+        return record.key
+
+    def record(self, key: str) -> TaskRecord | None:
+        return next((record for record in self.store.all() if record.key == key), None)
+
+    def is_in(self, key: str, state: TaskState) -> bool:
+        record = self.record(key)
+        return record is not None and record.state is state
+
+    def wait_for(self, key: str, state: TaskState) -> TaskRecord:
+        wait_until(lambda: self.is_in(key, state), f"{state}, now {self.record(key)}")
+        record = self.record(key)
+        assert record is not None
+        return record
+
+    def folder(self, key: str) -> Path:
+        return self.settings.state_path / "tasks" / key
+
+    def pid(self, key: str, role: str) -> int:
+        group = self._group(key)
+        return next((m.process.pid for name, m in group.members.items() if name == role), 0) if group else 0
+
+    def starts(self, key: str) -> list[str]:
+        return (self.folder(key) / "starts").read_text().splitlines()
+
+    def lent_ports(self) -> frozenset[int]:
+        assert self.supervisor is not None
+        return self.supervisor._ports.lent
+
+    def _group(self, key: str) -> Any:
+        assert self.supervisor is not None
+        return self.supervisor._groups.get(key)
+
+    def _prepare(self, record: TaskRecord, folder: Path, *, port: int, settings: Settings) -> Launch:
+        make_folder(folder)
+        file = folder / "prepared"
+        count = len(file.read_text().splitlines()) if file.exists() else 0
+        with file.open("a") as log:
+            log.write(f"{port}\n")
+        engine = self._spec("engine", record, folder, self.engine[min(count, len(self.engine) - 1)])
+        client = self._spec("client", record, folder, self.client[min(count, len(self.client) - 1)])
+        return Launch(engine=engine, client=client, finite=self.finite)
+
+    def _prepare_drain(self, record: TaskRecord, folder: Path, *, settings: Settings) -> ProcessSpec:
+        return self._spec("client", record, folder, "work")
+
+    def _spec(self, role: str, record: TaskRecord, folder: Path, behaviour: str) -> ProcessSpec:
+        return ProcessSpec(
+            argv=(sys.executable, str(ACTOR), role, record.key, behaviour),
+            cwd=folder,
+            out_file=folder / "logs" / f"{role}.out",
+            foreign=role == "engine" and self.foreign_engine,
+            env={"TESTED_BY": str(os.getpid())},
+        )

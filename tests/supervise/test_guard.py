@@ -1,0 +1,103 @@
+"""The guard in a process of its own, for it takes signals and buries every child."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from streamserver.core.settings import PROJECT_DIR
+from tests.supervise.house import is_alive, wait_until
+
+PROGRAM = """
+import json, os, sys
+from pathlib import Path
+from streamserver.core import logs
+from streamserver.supervise.guard import Guard
+logs.configure()
+commands, cwd, patience_s = json.loads(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+guard = Guard(commands, environment=dict(os.environ), cwd=cwd, patience_s=patience_s)
+guard.listen()
+print("listening", flush=True)
+sys.exit(guard.run())
+"""
+
+KEEP = "import os, time; open('{0}', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(1000)"
+QUIT = "import os; open('{0}', 'a').write(f'{{os.getpid()}}\\n')"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + KEEP
+FORKING = "import subprocess; p = subprocess.Popen(['sleep', '1000']); open('child', 'w').write(str(p.pid)); " + KEEP
+
+
+@contextmanager
+def guard(folder: Path, *, patience_s: float = 20.0, **programs: str) -> Iterator[subprocess.Popen[str]]:
+    commands = {name: [sys.executable, "-c", text.format(name)] for name, text in programs.items()}
+    argv = [sys.executable, "-c", PROGRAM, json.dumps(commands), str(folder), str(patience_s)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_DIR)}
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def pids(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def test_each_program_comes_back_and_all_end_together(tmp_path: Path) -> None:
+    with guard(tmp_path, one=KEEP, two=KEEP) as process:
+        wait_until(lambda: pids(tmp_path / "one") and pids(tmp_path / "two"), "both run")
+        first = pids(tmp_path / "one")[0]
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: len(pids(tmp_path / "one")) == 2, "the killed one is back")
+        assert not Path(f"/proc/{first}").exists()
+        process.terminate()
+        assert process.wait() == 0
+    assert not any(is_alive(pid) for name in ("one", "two") for pid in pids(tmp_path / name))
+    assert len(pids(tmp_path / "two")) == 1
+
+
+def test_a_program_that_ends_at_once_is_started_less_and_less_often(tmp_path: Path) -> None:
+    with guard(tmp_path, one=QUIT) as process:
+        wait_until(lambda: len(pids(tmp_path / "one")) == 4, "four starts")
+        process.terminate()
+        _, log = process.communicate()
+    pauses = [float(line.split("next start in ")[1].split()[0]) for line in log.splitlines() if "next start" in line]
+    assert pauses[:3] == [0.2, 0.4, 0.8]
+
+
+def test_what_a_program_left_of_its_group_is_gone_before_it_comes_back(tmp_path: Path) -> None:
+    with guard(tmp_path, one=FORKING) as process:
+        wait_until(lambda: pids(tmp_path / "one"), "it runs")
+        left = int((tmp_path / "child").read_text())
+        os.kill(pids(tmp_path / "one")[0], signal.SIGKILL)
+        wait_until(lambda: len(pids(tmp_path / "one")) == 2, "it is back")
+        assert not is_alive(left)
+        process.terminate()
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(("patience_s", "signals"), [(0.3, [signal.SIGINT]), (1000.0, [signal.SIGINT, signal.SIGTERM])])
+def test_a_program_that_does_not_end_is_killed_after_a_while_or_at_the_second_signal(
+    tmp_path: Path, patience_s: float, signals: list[signal.Signals]
+) -> None:
+    with guard(tmp_path, patience_s=patience_s, one=STUBBORN) as process:
+        wait_until(lambda: pids(tmp_path / "one"), "it runs")
+        for number in signals:
+            process.send_signal(number)
+        assert process.wait() == 0
+    assert not is_alive(pids(tmp_path / "one")[0])
+
+
+def test_the_programs_die_with_a_killed_guard(tmp_path: Path) -> None:
+    with guard(tmp_path, one=KEEP) as process:
+        wait_until(lambda: pids(tmp_path / "one"), "it runs")
+        process.kill()
+    wait_until(lambda: not is_alive(pids(tmp_path / "one")[0]), "it is gone")

@@ -1,0 +1,367 @@
+"""The supervisor with real processes (actor.py), killed, hung and ended in every way a task can."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamserver.core.errors import GraphError, StoreError
+from streamserver.core.states import TaskState
+from streamserver.store import TaskRecord
+from tests.supervise.house import House, children, is_alive, wait_until
+
+MakeHouse = Callable[..., House]
+
+
+def test_a_task_runs_and_after_its_deletion_nothing_is_left(make_house: MakeHouse) -> None:
+    house = make_house().open()
+    key = house.create()
+    record = house.wait_for(key, TaskState.RUNNING)
+    assert record.port in house.lent_ports()
+    assert (record.restarts, record.reason) == (0, "")
+    assert (house.folder(key).stat().st_mode & 0o777) == 0o700
+    assert len(children()) == 2
+    house.store.delete("t1")
+    wait_until(lambda: house.record(key) is None, "the row is gone")
+    assert not house.folder(key).exists()
+    wait_until(lambda: not house.lent_ports(), "the port is returned")
+    assert children() == []
+
+
+@pytest.mark.parametrize("role", ["engine", "client"])
+def test_a_killed_process_takes_its_partner_with_it_and_both_come_back(make_house: MakeHouse, role: str) -> None:
+    house = make_house().open()
+    key = house.create()
+    house.wait_for(key, TaskState.RUNNING)
+    before = {name: house.pid(key, name) for name in ("engine", "client")}
+    os.kill(before[role], signal.SIGKILL)
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
+    assert not any(is_alive(pid) for pid in before.values())
+    assert house.starts(key).count("engine work") == 2
+
+
+def test_why_a_task_was_started_again_is_said_while_it_starts(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine = ["exit:70:out of memory", "unready"]
+    house.open()
+    key = house.create()
+    wait_until(lambda: (r := house.record(key)) and r.restarts and r.state is TaskState.STARTING, "second start")
+    record = house.record(key)
+    assert record is not None
+    assert record.reason == "engine: out of memory"
+
+
+def test_a_silent_engine_writes_its_traceback_and_is_started_again(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine = ["hang", "work"]
+    house.open()
+    key = house.create()
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
+    output = (house.folder(key) / "logs" / "engine.out").read_text()
+    assert "Fatal Python error: Aborted" in output
+    assert "actor.py" in output
+
+
+def test_an_engine_that_ignores_every_request_is_killed(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine = ["stubborn", "work"]
+    house.open()
+    key = house.create()
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
+
+
+def test_a_process_that_does_not_get_ready_is_started_again(make_house: MakeHouse) -> None:
+    house = make_house(start_timeout_s=1.0)
+    house.engine = ["unready", "work"]
+    house.open()
+    key = house.create()
+    house.wait_for(key, TaskState.BACKOFF)
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running")
+
+
+def test_what_no_restart_can_mend_fails_at_once_with_the_reason(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine = ["exit:66:model 'x.onnx' not found in /models"]
+    house.open()
+    key = house.create()
+    record = house.wait_for(key, TaskState.FAILED)
+    assert (record.reason, record.restarts) == ("engine: model 'x.onnx' not found in /models", 0)
+    wait_until(lambda: children() == [] and not house.lent_ports(), "client and port are gone")
+    assert house.starts(key).count("engine exit:66:model 'x.onnx' not found in /models") == 1
+
+
+def test_a_port_that_is_taken_costs_no_restart(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.client = ["exit:73", "exit:73", "work"]
+    house.open()
+    key = house.create()
+    record = house.wait_for(key, TaskState.RUNNING)
+    ports = [int(line) for line in (house.folder(key) / "prepared").read_text().splitlines()]
+    assert len(ports) == 3
+    assert ports == sorted(set(ports))
+    assert (record.port, record.restarts) == (ports[-1], 0)
+    assert house.lent_ports() == {ports[-1]}
+
+
+def test_a_file_that_ended_is_finished_once_and_its_client_stays_until_all_is_delivered(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine, house.client = ["finish"], ["raise"]
+    house.open()
+    key = house.create()
+    record = house.wait_for(key, TaskState.FINISHED)
+    assert record.reason == "the source has ended"
+    client = house.pid(key, "client")
+    assert is_alive(client)
+    os.kill(client, signal.SIGKILL)
+    wait_until(lambda: "client work draining" in house.starts(key), "a delivering client is started")
+    (house.folder(key) / "deliver").touch()
+    wait_until(lambda: children() == [] and not house.lent_ports(), "all is delivered")
+    record = house.wait_for(key, TaskState.FINISHED)
+    assert (record.port, record.restarts) == (0, 0)
+    assert house.folder(key).is_dir()
+
+
+def test_a_live_source_never_finishes(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine, house.finite = ["exit:0", "work"], False
+    house.open()
+    key = house.create()
+    record = house.wait_for(key, TaskState.RUNNING)
+    assert record.restarts == 1
+
+
+def test_a_deleted_task_delivers_what_it_raised_before_it_goes(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.client = ["raise"]
+    house.open()
+    key = house.create()
+    house.wait_for(key, TaskState.RUNNING)
+    house.store.delete("t1")
+    house.wait_for(key, TaskState.STOPPING)
+    wait_until(lambda: house.pid(key, "engine") == 0, "the engine is gone")
+    assert is_alive(house.pid(key, "client"))
+    (house.folder(key) / "deliver").touch()
+    wait_until(lambda: house.record(key) is None, "the row is gone")
+    assert not house.folder(key).exists()
+
+
+def test_a_deleted_task_whose_receiver_is_away_goes_when_its_time_is_over(make_house: MakeHouse) -> None:
+    house = make_house(drain_timeout_s=0.3)
+    house.client = ["raise"]
+    house.open()
+    key = house.create()
+    house.wait_for(key, TaskState.RUNNING)
+    house.store.delete("t1")
+    wait_until(lambda: house.record(key) is None, "the row is gone")
+    assert children() == []
+
+
+def test_a_task_can_be_deleted_in_every_state(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.options["max_starts"] = 1
+    house.engine = ["unready"]
+    house.open()
+    starting, pending = house.create("a"), house.create("b")
+    house.wait_for(starting, TaskState.STARTING)
+    assert house.is_in(pending, TaskState.PENDING)
+    for task_id in ("b", "a"):
+        house.store.delete(task_id)
+    house.engine = ["exit:70"]
+    backing_off = house.create("c")
+    house.wait_for(backing_off, TaskState.BACKOFF)
+    house.store.delete("c")
+    house.engine = ["exit:65"]
+    failed = house.create("d")
+    house.wait_for(failed, TaskState.FAILED)
+    house.store.delete("d")
+    wait_until(lambda: house.store.all() == [], "all rows are gone")
+    assert list((house.settings.state_path / "tasks").iterdir()) == []
+
+
+def test_an_edit_starts_the_new_version_while_the_old_one_delivers(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.client = ["raise"]
+    house.open()
+    old = house.create()
+    house.wait_for(old, TaskState.RUNNING)
+    record, _ = house.store.create("t1", "cam", {"TaskID": "t1", "edited": True}, "another hash")
+    new = house.wait_for(record.key, TaskState.RUNNING)
+    previous = house.wait_for(old, TaskState.STOPPING)
+    assert new.port != previous.port
+    (house.folder(old) / "deliver").touch()
+    wait_until(lambda: house.record(old) is None, "the old version is gone")
+    assert house.is_in(record.key, TaskState.RUNNING)
+
+
+def test_a_new_supervisor_starts_what_ran_and_leaves_what_ended(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.open()
+    running = house.create("running")
+    house.wait_for(running, TaskState.RUNNING)
+    house.engine = ["finish"]
+    finished = house.create("finished")
+    house.wait_for(finished, TaskState.FINISHED)
+    house.client = ["raise"]
+    undelivered = house.create("undelivered")
+    house.wait_for(undelivered, TaskState.FINISHED)
+    house.engine = ["exit:66"]
+    failed = house.create("failed")
+    house.wait_for(failed, TaskState.FAILED)
+    house.close()
+    assert children() == []
+    assert house.is_in(running, TaskState.RUNNING)
+    house.store.delete("undelivered")
+    orphan = house.folder("0123456789abcdef")
+    (orphan / "run").mkdir(parents=True)
+    house.engine, house.client = ["work"], ["work"]
+    house.open()
+    wait_until(lambda: house.starts(running).count("engine work") == 2, "what ran is started")
+    house.wait_for(running, TaskState.RUNNING)
+    house.wait_for(failed, TaskState.RUNNING)
+    wait_until(lambda: "client work draining" in house.starts(undelivered), "what waits is delivered")
+    (house.folder(undelivered) / "deliver").touch()
+    wait_until(lambda: house.record(undelivered) is None, "the deleted row is gone")
+    assert house.is_in(finished, TaskState.FINISHED)
+    assert len(house.starts(finished)) == 2
+    assert not orphan.exists()
+
+
+def test_what_was_delivered_is_not_looked_after_again(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine, house.client = ["finish"], ["raise"]
+    house.open()
+    key = house.create()
+    house.wait_for(key, TaskState.FINISHED)
+    (house.folder(key) / "deliver").touch()
+    wait_until(lambda: not house.lent_ports(), "all is delivered")
+    count = len(house.starts(key))
+    house.close()
+    other = house.create("other")
+    house.engine = ["work"]
+    house.open()
+    house.wait_for(other, TaskState.RUNNING)
+    assert len(house.starts(key)) == count
+
+
+def test_stopping_ends_everything_and_keeps_the_states(make_house: MakeHouse) -> None:
+    house = make_house(heartbeat_timeout_s=60.0, stop_timeout_s=0.5)
+    house.engine, house.client = ["stubborn"], ["parent"]
+    house.open()
+    key = house.create()
+    house.wait_for(key, TaskState.RUNNING)
+    grandchild = int((house.folder(key) / "grandchild").read_text())
+    house.close()
+    assert children() == []
+    wait_until(lambda: not is_alive(grandchild), "what the client started is gone too")
+    assert house.is_in(key, TaskState.RUNNING)
+
+
+def test_only_so_many_groups_start_at_a_time(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.options["max_starts"] = 2
+    house.engine = ["unready:go"]
+    house.open()
+    keys = [house.create(f"t{i}") for i in range(4)]
+    for key in keys[:2]:
+        house.wait_for(key, TaskState.STARTING)
+    assert [house.is_in(key, TaskState.PENDING) for key in keys[2:]] == [True, True]
+    for key in keys:
+        wait_until(lambda key=key: house.folder(key).is_dir(), "its turn has come")
+        (house.folder(key) / "go").touch()
+    for key in keys:
+        house.wait_for(key, TaskState.RUNNING)
+
+
+def test_a_foreign_engine_waits_for_its_client_and_needs_no_status(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine, house.foreign_engine = ["mute"], True
+    house.open()
+    key = house.create()
+    house.wait_for(key, TaskState.RUNNING)
+    assert house.starts(key) == ["client work", "engine mute"]
+
+
+def test_a_task_that_cannot_be_prepared_fails_with_the_reason(make_house: MakeHouse) -> None:
+    def refuse(record: TaskRecord, folder: Path, **_: Any) -> Any:
+        raise GraphError("graph 0: no sink", cure="mark one")
+
+    house = make_house()
+    house.options["prepare"] = refuse
+    house.open()
+    record = house.wait_for(house.create(), TaskState.FAILED)
+    assert record.reason == "graph 0: no sink; mark one"
+
+
+def test_a_full_disk_is_waited_for(make_house: MakeHouse) -> None:
+    house = make_house()
+    tried = []
+
+    def refuse_once(record: TaskRecord, folder: Path, **options: Any) -> Any:
+        tried.append(folder)
+        if len(tried) == 1:
+            raise OSError(28, "No space left on device")
+        return house._prepare(record, folder, **options)
+
+    house.options["prepare"] = refuse_once
+    house.open()
+    key = house.create()
+    assert "No space left" in house.wait_for(key, TaskState.BACKOFF).reason
+    house.wait_for(key, TaskState.RUNNING)
+
+
+def test_a_task_whose_handling_breaks_does_not_stop_its_neighbours(
+    make_house: MakeHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = make_house()
+
+    def break_one(record: TaskRecord, folder: Path, **options: Any) -> Any:
+        if record.task_id == "broken":
+            raise ZeroDivisionError("a bug")
+        return house._prepare(record, folder, **options)
+
+    house.options["prepare"] = break_one
+    house.open()
+    broken, sound = house.create("broken"), house.create("sound")
+    house.wait_for(sound, TaskState.RUNNING)
+    assert house.wait_for(broken, TaskState.BACKOFF).reason == "internal error: ZeroDivisionError: a bug"
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_a_store_that_cannot_be_read_or_written_for_a_while_changes_nothing(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = make_house().open()
+    key = house.create()
+    house.wait_for(key, TaskState.RUNNING)
+    with monkeypatch.context() as broken, caplog.at_level(logging.ERROR):
+        for name in ("version", "set_state"):
+            broken.setattr(house.store, name, fail)
+        os.kill(house.pid(key, "engine"), signal.SIGKILL)
+        wait_until(lambda: house.starts(key).count("engine work") == 2, "the engine is back")
+        wait_until(lambda: any("cannot be read" in r.getMessage() for r in caplog.records), "it is said")
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "it is written")
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise StoreError("disk I/O error")
+
+
+def test_many_lives_leave_no_file_descriptor_child_or_port_behind(make_house: MakeHouse) -> None:
+    house = make_house().open()
+    house.wait_for(house.create("first"), TaskState.RUNNING)
+    before = len(os.listdir("/proc/self/fd"))
+    for i in range(4):
+        key = house.create(f"t{i}")
+        house.wait_for(key, TaskState.RUNNING)
+        os.kill(house.pid(key, "client"), signal.SIGKILL)
+        wait_until(lambda key=key: (r := house.record(key)) and r.restarts == 1, "the crash is noticed")
+        house.store.delete(f"t{i}")
+        wait_until(lambda key=key: house.record(key) is None, "the row is gone")
+    wait_until(lambda: len(house.lent_ports()) == 1 and len(children()) == 2, "only the first task is left")
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -1,0 +1,184 @@
+"""``server.py`` and gunicorn as they are really started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamserver.core import exitcodes
+from streamserver.supervise import lock
+from tests.web.conftest import body
+
+_PROJECT = Path(__file__).parents[2]
+_PATIENCE_S = 30.0
+
+_GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "streamserver/web/gunicorn_conf.py", "server:create_app()"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _request(port: int, method: str, path: str, content: bytes | Iterator[bytes] | None = None) -> Any:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)) as connection:
+        connection.request(method, path, content, encode_chunked=content is not None and not isinstance(content, bytes))
+        response = connection.getresponse()
+        assert response.status == 200
+        return json.loads(response.read())
+
+
+def _answers(port: int) -> bool:
+    try:
+        return bool(_request(port, "GET", "/task/list")["Code"] == 0)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _running(command: list[str], state: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    environment = os.environ | {
+        "STREAMSERVER_STATE_DIR": str(state),
+        "STREAMSERVER_PORT": str(port),
+        "STREAMSERVER_CONFIG": str(state / "none.yaml"),
+    }
+    process = subprocess.Popen(
+        command, cwd=_PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not _answers(port):
+            if process.poll() is not None:
+                pytest.fail(f"it ended with {process.returncode}: {process.communicate()[0]}")
+            assert time.monotonic() < deadline, "it does not answer"
+            time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def _end(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=_PATIENCE_S)
+    return output
+
+
+def _chunks(count: int) -> Iterator[bytes]:
+    return (b" " * 100_000 for _ in range(count))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_server_py_serves_supervises_and_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    port = _free_port()
+    command = [sys.executable, "server.py", "--stream_path=/opt/none", "--is_single_process", "1"]
+    with _running(command, tmp_path, port) as process:
+        held = lock.acquire(lock.lock_file(tmp_path))
+        assert held is None, "it does not supervise"
+        output = _end(process, number)
+    assert process.returncode == exitcodes.FINISHED
+    assert "--is_single_process is ignored" in output
+    assert "Traceback" not in output
+    freed = lock.acquire(lock.lock_file(tmp_path))
+    assert freed is not None
+    freed.release()
+
+
+def test_beside_a_supervisor_it_only_answers(tmp_path: Path) -> None:
+    held = lock.acquire(lock.lock_file(tmp_path))
+    assert held is not None
+    with held, _running([sys.executable, "server.py"], tmp_path, _free_port()) as process:
+        output = _end(process, signal.SIGTERM)
+    assert process.returncode == exitcodes.FINISHED
+    assert f"process {os.getpid()} supervises" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "message"),
+    [
+        (["--host=192.0.2.1"], exitcodes.USAGE, "cannot listen on 192.0.2.1"),
+        (["--config=/none.yaml"], exitcodes.USAGE, "there is no file '/none.yaml'; correct the path"),
+        (["--port=70000"], exitcodes.USAGE, "70000"),
+        (["--state_dir=/proc/none"], exitcodes.CRASHED, "task database"),
+    ],
+)
+def test_what_cannot_start_says_why_in_one_line(
+    tmp_path: Path, options: list[str], exit_code: int, message: str
+) -> None:
+    result = _start_in_vain([f"--port={_free_port()}", f"--state_dir={tmp_path}", *options])
+    assert result.returncode == exit_code
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_told_with_the_cure(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = _start_in_vain([f"--port={port}", f"--state_dir={tmp_path}"])
+    assert result.returncode == exitcodes.PORT_TAKEN
+    assert f"port {port} on 127.0.0.1 is in use by another program; stop that one" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def _start_in_vain(options: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "server.py", *options]
+    return subprocess.run(command, cwd=_PROJECT, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "server.py"], _GUNICORN], ids=["server.py", "gunicorn"])
+def test_real_connections_get_their_replies(tmp_path: Path, command: list[str]) -> None:
+    port = _free_port()
+    with _running(command, tmp_path, port) as process:
+        for content in (b" " * 3_000_000, _chunks(30)):
+            reply = _request(port, "POST", "/task/create", content)
+            assert (reply["Code"], "1000000 bytes" in reply["Msg"]) == (4001, True)
+        chunked = iter([b'{"TaskID":', b'"none"}'])
+        assert _request(port, "POST", "/task/query", chunked)["Code"] == 1
+        assert _request(port, "POST", "/task/list")["Result"] == []
+        wrong = json.dumps(body(Algorithm=[{"Type": 99}])).encode()
+        with ThreadPoolExecutor(20) as pool:
+            codes = pool.map(lambda _: _request(port, "POST", "/task/create", wrong)["Code"], range(20))
+            assert set(codes) == {4002}
+        output = _end(process, signal.SIGTERM)
+    assert process.returncode == 0
+    assert "Traceback" not in output
+
+
+def test_a_gunicorn_worker_dies_with_its_arbiter(tmp_path: Path) -> None:
+    port = _free_port()
+    with _running(_GUNICORN, tmp_path, port) as process:
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + _PATIENCE_S
+        while _answers(port):
+            assert time.monotonic() < deadline, "the worker lives on"
+            time.sleep(0.05)
+
+
+def test_importing_the_server_and_making_the_application_loads_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys, server; from streamserver.core.settings import Settings\n"
+        "app = server.create_app(Settings(state_dir=sys.argv[1])); app.test_client().get('/docs')\n"
+        "print([name for name in ('cv2', 'av', 'onnxruntime') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=_PROJECT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"

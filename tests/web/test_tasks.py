@@ -1,0 +1,314 @@
+"""The four endpoints as application-web and others call them."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from streamserver.core.errors import GraphError
+from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
+from streamserver.core.messages import canonical, parse_create
+from streamserver.core.settings import Settings
+from streamserver.core.states import TaskState
+from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
+from streamserver.store import TaskStore
+from streamserver.web import create_app
+from tests.hostile_bodies import ADDRESS, ALGORITHM, NOT_JSON, WRONG, edited
+from tests.web.conftest import TYPES, body
+
+SUCCESS = {"Code": 0, "Msg": "success"}
+
+FOUR_BODIES = {
+    "new": NEW_TASK_BODY,
+    "edited": edited_body(),
+    "line only": line_only_body(),
+    "no drawings": without_drawings_body(),
+}
+
+
+def _post(client: FlaskClient, path: str, content: Any, **options: Any) -> Any:
+    data = content if isinstance(content, bytes | str) else json.dumps(content)
+    response = client.post(path, data=data, **options)
+    assert response.status_code == 200
+    assert response.mimetype == "application/json"
+    return response.json
+
+
+@pytest.mark.parametrize("sent", FOUR_BODIES.values(), ids=FOUR_BODIES.keys())
+def test_the_bodies_of_application_web_are_accepted_and_listed(client: FlaskClient, sent: dict[str, Any]) -> None:
+    headers = {"Content-Type": "application/json;charset=UTF-8"}
+    assert _post(client, "/task/create", sent, headers=headers) == SUCCESS
+    (entry,) = _post(client, "/task/list", {})["Result"]
+    assert (entry["TaskID"], entry["Status"], entry["State"]) == ("t1", 1, "PENDING")
+
+
+def test_what_is_stored_is_the_canonical_request(client: FlaskClient, store: TaskStore) -> None:
+    _post(client, "/task/create", edited_body())
+    record = store.find("t1")
+    assert record
+    assert record.src_id == "cam1"
+    assert record.request["Algorithm"][0]["threshold"] == 50.0
+    assert record.request["Algorithm"][0]["AlarmInterval"] == 0
+
+
+@pytest.mark.parametrize(("sent", "message"), NOT_JSON, ids=lambda value: str(value)[:40])
+def test_bodies_that_are_no_json_change_nothing(
+    client: FlaskClient, store: TaskStore, sent: bytes, message: str
+) -> None:
+    _check_refused(client, store, sent, message)
+
+
+ELSEWHERE = (ADDRESS, (*ALGORITHM, "Type"))
+"""Paths whose messages depend on the server; tests of their own are below."""
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"), [row for row in WRONG if row[0] not in ELSEWHERE], ids=lambda value: str(value)[:40]
+)
+def test_hostile_values_change_nothing(
+    client: FlaskClient, store: TaskStore, path: tuple[str | int, ...], value: Any, message: str
+) -> None:
+    _check_refused(client, store, json.dumps(edited(path, value)).encode(), message)
+
+
+def _check_refused(client: FlaskClient, store: TaskStore, sent: bytes, message: str) -> None:
+    reply = _post(client, "/task/create", sent)
+    assert message in reply["Msg"]
+    assert reply["Code"] in (4000, 4001, 4002)
+    assert set(reply) == {"Code", "Msg"}
+    assert store.all() == []
+    assert store.version() == 0
+
+
+def test_an_unknown_type_is_told_which_exist(client: FlaskClient) -> None:
+    reply = _post(client, "/task/create", body(Algorithm=[{"Type": 99}]))
+    assert reply["Code"] == 4002
+    assert "this server has: 1 tripwire, 3 yolov5, 6 area_intrusion" in reply["Msg"]
+
+
+def test_a_file_is_looked_for_on_this_server(client: FlaskClient, tmp_path: Path) -> None:
+    clip = tmp_path / "片 段.mp4"
+    sent = body(InputSrc={"SrcID": "c", "StreamSrc": {"Address": str(clip)}})
+    assert "no readable file" in _post(client, "/task/create", sent)["Msg"]
+    clip.write_bytes(b"")
+    assert _post(client, "/task/create", sent) == SUCCESS
+    for address in (str(tmp_path), f"/{'x' * 3000}", "file:///a%00b"):
+        sent = body(TaskID="t2", InputSrc={"SrcID": "c", "StreamSrc": {"Address": address}})
+        assert "no readable file" in _post(client, "/task/create", sent)["Msg"]
+
+
+def test_what_the_dry_run_refuses_is_not_stored(settings: Settings, store: TaskStore) -> None:
+    def refuse(request: dict[str, Any], settings: Settings) -> None:
+        raise GraphError(f"graph of {request['Algorithm'][0]['Type']} is broken", cure="mend it")
+
+    app = create_app(settings, store=store, check=refuse, known_types=lambda: TYPES)
+    reply = _post(app.test_client(), "/task/create", NEW_TASK_BODY)
+    assert reply == {"Code": 5002, "Msg": "graph of 1 is broken; mend it"}
+    assert store.all() == []
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_the_content_type_does_not_matter(client: FlaskClient, content_type: str | None) -> None:
+    assert _post(client, "/task/create", NEW_TASK_BODY, content_type=content_type) == SUCCESS
+    assert _post(client, "/task/query", {"TaskID": "t1"}, content_type=content_type)["Code"] == 0
+
+
+def test_the_same_create_again_restarts_nothing_and_an_edit_does(client: FlaskClient, store: TaskStore) -> None:
+    assert _post(client, "/task/create", NEW_TASK_BODY) == SUCCESS
+    (first,) = store.all()
+    assert _post(client, "/task/create", NEW_TASK_BODY) == SUCCESS
+    assert store.all() == [first]
+    assert _post(client, "/task/create", edited_body()) == SUCCESS
+    (second,) = store.list()
+    assert second.key != first.key
+    assert len(store.all()) == 2
+
+
+@pytest.mark.parametrize("task_id", ["车道 1", "a/b", "../../etc", "x y", "?&=#", 12])
+def test_a_task_id_is_a_name_everywhere(client: FlaskClient, task_id: str | int) -> None:
+    assert _post(client, "/task/create", body(TaskID=task_id)) == SUCCESS
+    assert _post(client, "/task/query", {"TaskID": task_id})["Result"]["TaskID"] == str(task_id)
+    assert client.get("/task/query", query_string={"TaskID": task_id}).json["Code"] == 0  # type: ignore[index]
+    assert _post(client, "/task/list", {})["Result"][0]["TaskID"] == str(task_id)
+    assert _post(client, "/task/delete", {"TaskID": task_id}) == SUCCESS
+    assert _post(client, "/task/list", {})["Result"] == []
+
+
+def test_list_and_query_also_answer_get(client: FlaskClient) -> None:
+    _post(client, "/task/create", NEW_TASK_BODY)
+    assert client.get("/task/list").json == _post(client, "/task/list", {})
+    assert client.get("/task/query?TaskID=t1").json == _post(client, "/task/query", {"TaskID": "t1"})
+    reply = client.get("/task/query").json
+    assert reply and reply["Code"] == 4000
+    assert "TaskID is missing" in reply["Msg"]
+
+
+@pytest.mark.parametrize("ignored", [b"", b"{}", b"not json", b"\xff", b"[]"])
+def test_list_ignores_its_body(client: FlaskClient, ignored: bytes) -> None:
+    assert _post(client, "/task/list", ignored) == SUCCESS | {"Result": []}
+
+
+def test_query_of_what_is_unknown_is_code_1(client: FlaskClient) -> None:
+    assert _post(client, "/task/query", {"TaskID": "x"}) == {
+        "Code": 1,
+        "Msg": "no task has the TaskID 'x'; see /task/list",
+    }
+
+
+def test_query_of_a_task_that_ended_is_code_1_with_words_and_result(client: FlaskClient, store: TaskStore) -> None:
+    _post(client, "/task/create", NEW_TASK_BODY)
+    store.set_state(store.list()[0].key, TaskState.FAILED, reason="rtsp://u:secret@h refused us")
+    reply = _post(client, "/task/query", {"TaskID": "t1"})
+    assert reply["Code"] == 1
+    assert "task 't1' is FAILED since 20" in reply["Msg"]
+    assert "rtsp://***@h refused us; create it to run it again" in reply["Msg"]
+    assert "secret" not in json.dumps(reply)
+    assert (reply["Result"]["Status"], reply["Result"]["State"]) == (0, "FAILED")
+    assert _post(client, "/task/list", {})["Result"] == [reply["Result"]]
+
+
+def test_delete_works_once_and_by_source_when_only_one_task_has_it(client: FlaskClient, store: TaskStore) -> None:
+    _post(client, "/task/create", NEW_TASK_BODY)
+    assert _post(client, "/task/delete", {"TaskID": "cam1"}) == SUCCESS
+    assert store.list() == []
+    reply = _post(client, "/task/delete", {"TaskID": "cam1"})
+    assert reply["Code"] == -1
+    assert "no task has the TaskID or the SrcID 'cam1'" in reply["Msg"]
+
+
+def test_delete_by_a_source_of_several_tasks_names_them_and_deletes_none(client: FlaskClient, store: TaskStore) -> None:
+    for name in ("a", "车"):
+        _post(client, "/task/create", body(TaskID=name))
+    reply = _post(client, "/task/delete", {"TaskID": "cam1"})
+    assert reply["Code"] == -1
+    assert "delete by TaskID: 'a', '车'" in reply["Msg"]
+    assert len(store.list()) == 2
+
+
+def test_a_task_id_goes_before_a_source_of_the_same_name(client: FlaskClient, store: TaskStore) -> None:
+    _post(client, "/task/create", body(TaskID="cam1"))
+    _post(client, "/task/create", body(TaskID="other"))
+    assert _post(client, "/task/delete", {"TaskID": "cam1"}) == SUCCESS
+    assert [record.task_id for record in store.list()] == ["other"]
+
+
+@pytest.mark.parametrize("state", TaskState)
+def test_delete_works_in_every_state(client: FlaskClient, store: TaskStore, state: TaskState) -> None:
+    _post(client, "/task/create", NEW_TASK_BODY)
+    store.set_state(store.list()[0].key, state)
+    assert _post(client, "/task/delete", {"TaskID": "t1"}) == SUCCESS
+    assert store.list() == []
+
+
+def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: TaskStore, settings: Settings) -> None:
+    key = _running(client, store, settings)
+    entry = _post(client, "/task/query", {"TaskID": "t1"})["Result"]
+    assert entry.pop("Since").endswith("Z")
+    assert entry == {
+        "TaskID": "t1",
+        "Status": 1,
+        "State": "RUNNING",
+        "Reason": "",
+        "Source": "streaming",
+        "Fps": 8.33,
+        "Frames": 2500,
+        "Events": 5,
+        "Restarts": 2,
+        "Detector": "motion",
+        "Algorithms": [
+            {"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 3},
+            {"Type": 6, "Name": "area_intrusion", "Port": 10001, "Path": "/flask_test/1", "Events": 2},
+        ],
+    }
+    assert key not in json.dumps(entry)
+
+
+@pytest.mark.parametrize("state", [TaskState.STARTING, TaskState.BACKOFF, TaskState.FINISHED])
+def test_source_and_rate_are_only_told_while_running(
+    client: FlaskClient, store: TaskStore, settings: Settings, state: TaskState
+) -> None:
+    store.set_state(_running(client, store, settings), state)
+    entry = _post(client, "/task/list", {})["Result"][0]
+    assert (entry["Source"], entry["Fps"], entry["Frames"], entry["Events"]) == ("", 0.0, 2500, 5)
+
+
+@pytest.mark.parametrize("beat", [0.0, time.monotonic() + 1e6], ids=["long ago", "before a reboot"])
+def test_a_stale_status_tells_no_source(client: FlaskClient, store: TaskStore, settings: Settings, beat: float) -> None:
+    key = _running(client, store, settings)
+    file = settings.state_path / "tasks" / key / ENGINE_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"beat": beat}))
+    entry = _post(client, "/task/list", {})["Result"][0]
+    assert (entry["Source"], entry["Fps"], entry["Frames"]) == ("", 0.0, 2500)
+
+
+def test_the_status_of_another_run_is_not_ours(client: FlaskClient, store: TaskStore, settings: Settings) -> None:
+    key = _running(client, store, settings)
+    for name in (ENGINE_FILE, CLIENT_FILE):
+        file = settings.state_path / "tasks" / key / name
+        file.write_text(file.read_text().replace(key, "f" * 16))
+    entry = _post(client, "/task/list", {})["Result"][0]
+    assert (entry["Source"], entry["Frames"], entry["Events"], entry["Detector"]) == ("", 0, 0, "")
+
+
+def test_a_running_task_tells_why_its_source_or_its_reports_fail(
+    client: FlaskClient, store: TaskStore, settings: Settings
+) -> None:
+    key = _running(client, store, settings)
+    folder = settings.state_path / "tasks" / key
+    ClientStatus(run=key, pending=3, last_error="http://u:secret@h/ refused").write(folder / CLIENT_FILE)
+    assert _post(client, "/task/list", {})["Result"][0]["Reason"] == "3 alarms wait: http://***@h/ refused"
+    EngineStatus(run=key, source="reconnecting", source_reason="no route to host").write(folder / ENGINE_FILE)
+    entry = _post(client, "/task/list", {})["Result"][0]
+    assert (entry["Source"], entry["Reason"]) == ("reconnecting", "no route to host")
+
+
+def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
+    _post(client, "/task/create", body(Algorithm=[{"Type": 1}, {"Type": 6}]))
+    key = store.list()[0].key
+    store.set_state(key, TaskState.RUNNING, restarts=2, port=10001)
+    folder = settings.state_path / "tasks" / key
+    (folder / "run").mkdir(parents=True)
+    engine = EngineStatus(run=key, source="streaming", fps=8.3333, frames=2500, detector="motion")
+    engine.write(folder / ENGINE_FILE)
+    ClientStatus(run=key, events=5, per_algorithm=[3, 2]).write(folder / CLIENT_FILE)
+    return key
+
+
+def test_a_burst_of_creates_queries_and_deletes_loses_nothing(app: Flask, store: TaskStore) -> None:
+    def live(number: int) -> list[int]:
+        client = app.test_client()
+        name = {"TaskID": f"t{number}"}
+        replies = [
+            _post(client, "/task/create", body(**name)),
+            _post(client, "/task/query", name),
+            _post(client, "/task/list", {}),
+        ]
+        if number % 2:
+            replies.append(_post(client, "/task/delete", name))
+        return [reply["Code"] for reply in replies]
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(live, range(20)))
+    assert {code for row in codes for code in row} == {0}
+    assert {record.task_id for record in store.list()} == {f"t{number}" for number in range(0, 20, 2)}
+
+
+def test_every_example_of_the_manual_is_a_request_that_parses() -> None:
+    for sent in FOUR_BODIES.values():
+        request = parse_create(
+            json.dumps(sent).encode(),
+            known_types=TYPES,
+            max_bytes=1_000_000,
+            events_kept_locally=False,
+            source_exists=lambda path: False,
+        )
+        assert canonical(request)["TaskID"] == "t1"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from streamserver.core.states import SourceState
+from streamserver.core.status import ENGINE_FILE, EngineStatus
+from streamserver.engine.runner import Snapshot
+from streamserver.worker.heartbeat import FpsMeter, Heartbeat
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def snapshot(frames: int = 0, loop: int = 0) -> Snapshot:
+    return Snapshot(
+        ready=True,
+        source=SourceState.RECONNECTING,
+        source_reason="rtsp://user:secret@cam/1 is away",
+        frames=frames,
+        dropped=3,
+        reconnects=2,
+        loop=loop,
+        detector="motion",
+    )
+
+
+@pytest.fixture
+def task_dir(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path
+
+
+def status_in(task_dir: Path) -> EngineStatus:
+    status = EngineStatus.read(task_dir / ENGINE_FILE)
+    assert status is not None
+    return status
+
+
+def test_a_beat_says_everything_and_no_secret(task_dir: Path) -> None:
+    heartbeat = Heartbeat(task_dir, "key")
+    heartbeat.beat(snapshot(frames=7, loop=4))
+    status = status_in(task_dir)
+    assert (status.run, status.pid, status.ready, status.source) == ("key", os.getpid(), True, "reconnecting")
+    assert (status.frames, status.dropped, status.reconnects, status.loop) == (7, 3, 2, 4)
+    assert (status.detector, status.error) == ("motion", "")
+    assert status.source_reason == "rtsp://***@cam/1 is away"
+
+
+def test_it_beats_twice_a_second_and_not_more_often(task_dir: Path) -> None:
+    clock = FakeClock()
+    heartbeat = Heartbeat(task_dir, "key", clock=clock)
+    for frames in range(11):
+        heartbeat.beat(snapshot(frames=frames))
+        clock.now += 0.1
+    assert status_in(task_dir).frames == 10
+    heartbeat.beat(snapshot(frames=99))
+    assert status_in(task_dir).frames == 10
+
+
+def test_an_engine_that_hangs_falls_silent_until_it_goes_on(task_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    heartbeat = Heartbeat(task_dir, "key", clock=clock)
+    heartbeat.beat(snapshot(frames=1))
+    for _ in range(3):
+        clock.now += 1.0
+        heartbeat.beat(snapshot(frames=2), "element 3 'yolox' has worked on one frame for 31 s")
+    assert status_in(task_dir).frames == 1
+    assert caplog.text.count("element 3 'yolox' has worked on one frame for 31 s; no heartbeat") == 1
+    clock.now += 1.0
+    heartbeat.beat(snapshot(frames=3))
+    assert status_in(task_dir).frames == 3
+
+
+@pytest.mark.parametrize(("run", "frames", "start_loop"), [("key", 107, 3), ("other", 7, 0), ("", 7, 0)])
+def test_counting_goes_on_after_a_crash_of_the_same_run(task_dir: Path, run: str, frames: int, start_loop: int) -> None:
+    EngineStatus(run="key" if run else "", frames=100, loop=4).write(task_dir / ENGINE_FILE)
+    heartbeat = Heartbeat(task_dir, run)
+    assert heartbeat.start_loop == start_loop
+    heartbeat.beat(None)
+    assert status_in(task_dir).loop == start_loop
+    heartbeat.last(snapshot(frames=7, loop=start_loop), "why: rtsp://user:secret@cam")
+    status = status_in(task_dir)
+    assert (status.frames, status.loop, status.error) == (frames, start_loop, "why: rtsp://***@cam")
+
+
+def test_a_status_file_that_cannot_be_read_starts_anew(task_dir: Path) -> None:
+    (task_dir / ENGINE_FILE).write_text("no json")
+    assert Heartbeat(task_dir, "key").start_loop == 0
+
+
+def test_without_a_task_folder_nothing_is_written(tmp_path: Path) -> None:
+    heartbeat = Heartbeat(None, "")
+    heartbeat.beat(snapshot())
+    heartbeat.last(None, "error")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fps_is_the_rate_of_the_last_seconds() -> None:
+    meter = FpsMeter()
+    rates = [meter.update(second, 10 * second) for second in range(10)]
+    assert rates == [0.0, *[10.0] * 9]
+    assert [meter.update(10 + second, 90) for second in range(6)][-1] == 0.0
