@@ -16,7 +16,16 @@ AREA = (*INFO, "HotArea")
 LINE = (*INFO, "TripWire")
 ADDRESS = ("InputSrc", "StreamSrc", "Address")
 URLS = ("Reporting", "ReportUrlList")
-GONE = object()
+
+
+class _Gone:
+    """Stands for a key that is left out; its name is the same in every test process."""
+
+    def __repr__(self) -> str:
+        return "GONE"
+
+
+GONE = _Gone()
 """Stands for a key that is taken away."""
 
 

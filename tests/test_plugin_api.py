@@ -201,7 +201,7 @@ class TestEvents:
         ({"graph": "../engine.json"}, "graph: expected the name of a file"),
         ({"graph": 3}, "graph: expected the name of a file"),
         ({"channel": {"fps": {1}}}, "channel: cannot be written as JSON"),
-        ({"filters": [{"areas": object()}]}, "filters: cannot be written as JSON"),
+        ({"filters": [{"areas": {1, 2}}]}, "filters: cannot be written as JSON"),
         ({"elements": {"yolox": {"threshold_conf": b""}}}, "elements: cannot be written as JSON"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -33,7 +34,7 @@ def answers(port: int) -> bool:
             timeout=5,
         ) as reply:
             return b'"Code":0' in reply.read().replace(b" ", b"")
-    except (OSError, urllib.error.URLError):
+    except (OSError, http.client.HTTPException):
         return False
 
 

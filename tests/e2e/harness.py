@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -118,7 +118,7 @@ class Server:
         assert self.process.poll() is None, (self.state_dir / "start.out").read_text()
         try:
             return bool(self.post("/task/list", {})["Code"] == 0)
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+        except (OSError, http.client.HTTPException):
             return False
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:

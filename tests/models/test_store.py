@@ -1,7 +1,7 @@
 """Finding and fetching weights, against a real HTTP server on the loopback."""
 
 import hashlib
-import os
+import random
 import subprocess
 import sys
 import threading
@@ -18,7 +18,7 @@ from streamserver.models import checksum
 from streamserver.models.download import DownloadError, ProgressBar, download
 from streamserver.models.store import ModelStore
 
-CONTENT = os.urandom(300_000)
+CONTENT = random.Random(3).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
