@@ -23,6 +23,7 @@ python=$root/.venv/bin/python
 [[ -x $python ]] || python=python3
 
 [[ $name =~ ^[a-z][a-z0-9_]*$ ]] || fail "'$name' is no name; use lower-case letters, digits and _, a letter first" 64
+[[ $name != config_logic ]] || fail "'config_logic' is a file of every algorithm; choose another name" 64
 [[ $name != template ]] || fail "'template' is what new algorithms are made from; choose another name" 64
 "$python" -c 'import keyword, sys; sys.exit(keyword.iskeyword(sys.argv[1]))' "$name" ||
     fail "'$name' is a Python keyword; choose another name" 64
@@ -31,7 +32,7 @@ python=$root/.venv/bin/python
 [[ -d $source_dir ]] || fail "$source_dir is missing; is $root a stream-server folder?"
 
 exec 9<"$root/samples"
-flock 9 # two calls at once: one after the other
+"$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' # two calls at once: one after the other
 
 # map_type <check|add>: prints "there" when the entry exists, "free" when it can be made; fails, with the reason, else.
 map_type() {

@@ -20,12 +20,13 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from streamserver.core.errors import BadRequestError, SampleError
-from streamserver.core.imports import describe_error, fresh_imports, places_of
+from streamserver.core.imports import BrokenModule, describe_error, fresh_imports, places_of
 from streamserver.core.reports import checked_report
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.plugin_api import GraphOverrides
@@ -44,6 +45,10 @@ _ARGUMENTS = {
 }
 _CONFIG = "config_algorithm"
 _FOREIGN = (Exception, SystemExit)
+
+_Version = tuple[tuple[str, int, int], ...]
+_pure: dict[tuple[Path, str], tuple[_Version, Algorithm]] = {}
+"""What ``build`` keeps, one version of an algorithm each."""
 
 
 def known_types(*, project: Path = PROJECT_DIR) -> dict[int, str]:
@@ -79,18 +84,6 @@ def is_name(name: object) -> bool:
     return isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
 
 
-def problems(*, project: Path = PROJECT_DIR) -> dict[str, str]:
-    """The algorithms of ``map_type`` that cannot be used, each with the reason; empty when all is well."""
-    found: dict[str, str] = {}
-    for name in known_types(project=project).values():
-        try:
-            load(name, project=project)
-            _config_dir_of(project, name)
-        except SampleError as e:
-            found[name] = str(e)
-    return found
-
-
 def config_dir(name: str, settings: Settings, *, project: Path = PROJECT_DIR) -> Path:
     """The folder with the sample's demo, graph and element files.
 
@@ -110,8 +103,21 @@ def config_dir(name: str, settings: Settings, *, project: Path = PROJECT_DIR) ->
 def build(
     name: str, *, stream_path: str, data: dict[str, Any], port: int, index: int, project: Path = PROJECT_DIR
 ) -> GraphOverrides | Path:
-    """Loads an algorithm and asks it once for its configuration; see ``Algorithm.build_config``."""
-    return load(name, project=project).build_config(stream_path=stream_path, data=data, port=port, index=index)
+    """Asks an algorithm for its configuration; see ``Algorithm.build_config``.
+
+    One that answers with ``GraphOverrides`` is pure, and is not loaded again for the next task while its files are as
+    they were. Old ones are loaded for every call.
+    """
+    version = _version(name, project)
+    known_version, algorithm = _pure.get((project, name), (None, None))
+    if algorithm is None or version != known_version:
+        algorithm = load(name, project=project)
+    answer = algorithm.build_config(stream_path=stream_path, data=data, port=port, index=index)
+    if isinstance(answer, GraphOverrides):
+        _pure[project, name] = version, algorithm
+    else:
+        _pure.pop((project, name), None)
+    return answer
 
 
 def load(name: str, *, project: Path = PROJECT_DIR) -> Algorithm:
@@ -231,6 +237,13 @@ class _Functions:
     takes_state: bool
 
 
+def _version(name: str, project: Path) -> _Version:
+    """What changes with every edit of the algorithm or of config_algorithm.py: path, time and size of each file."""
+    files = [project / f"{_CONFIG}.py", *sorted((project / "samples" / name).glob("**/*.py"))]
+    found = [(file, file.stat()) for file in files if file.is_file()]
+    return tuple((str(file), status.st_mtime_ns, status.st_size) for file, status in found)
+
+
 def _fresh(project: Path) -> AbstractContextManager[None]:
     return fresh_imports(project, (_CONFIG, "samples"))
 
@@ -316,29 +329,22 @@ def _import_config(project: Path) -> tuple[ModuleType, dict[str, SampleError]]:
                 raise SampleError(f"{project / _CONFIG}.py: {describe_error(e, project)}", cure="correct it") from e
             broken[name] = _import_error(name, e, project)
             for module in (f"samples.{name}", f"samples.{name}.{name}"):
-                sys.modules[module] = _BrokenModule(module)
+                sys.modules[module] = BrokenModule(module)
 
 
-class _BrokenModule(ModuleType):
-    """Stands where ``config_algorithm`` imports a broken sample, so that its neighbours can be had."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.__path__: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-
-def _literal_map_type(project: Path) -> dict[Any, Any] | None:
+def _literal_map_type(project: Path) -> Mapping[Any, Any] | None:
     """``map_type`` where it is written out, without running anything; ``None`` where it is computed."""
     file = project / f"{_CONFIG}.py"
     try:
-        tree = ast.parse(file.read_bytes(), str(file))
+        return _map_type_in(file.read_bytes(), file)
     except (OSError, SyntaxError, ValueError) as e:
         raise SampleError(f"{file}: cannot be read: {e}", cure="correct it") from e
+
+
+@lru_cache(maxsize=4)
+def _map_type_in(source: bytes, file: Path) -> Mapping[Any, Any] | None:
+    """``_literal_map_type`` of one version of the file: every request asks, and the file hardly ever changes."""
+    tree = ast.parse(source, str(file))
     outside = [node for node in tree.body if not isinstance(node, ast.ClassDef | ast.FunctionDef)]
     mentions = [n for node in outside for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == "map_type"]
     values = [node.value for node in outside if isinstance(node, ast.Assign) and node.targets == mentions]

@@ -81,6 +81,12 @@ class ModelError(StreamServerError):
     code = 5004
 
 
+class DeviceError(StreamServerError):
+    """A GPU failed while a model ran; after a restart it may be well again."""
+
+    code = 5013
+
+
 class SourceError(StreamServerError):
     """A source cannot be opened or read; the message carries the masked address."""
 
@@ -105,6 +111,12 @@ class StoreError(StreamServerError):
     code = 5008
 
 
+class StateLostError(StoreError):
+    """The state folder was removed or replaced while a supervisor worked in it."""
+
+    code = 5012
+
+
 class PortError(StreamServerError):
     """A port is taken or none is free."""
 
@@ -115,3 +127,9 @@ class DeliveryError(StreamServerError):
     """A report address or the local folder did not take an alarm; the message names it, its secrets masked."""
 
     code = 5010
+
+
+class AlarmRefusedError(DeliveryError):
+    """A report address that is well does not want this very alarm; it may take others."""
+
+    code = 5011

@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _lock = threading.RLock()
 
@@ -57,6 +58,19 @@ def describe_error(error: BaseException, project: Path) -> str:
     where = f" ({user[-1][0].relative_to(project)}:{user[-1][1]})" if user else ""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}{where}"
+
+
+class BrokenModule(ModuleType):
+    """Put into ``sys.modules`` for one that cannot be imported, so that the rest of who imports it can be had."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
 
 
 def _package(name: str, folder: Path) -> ModuleType:

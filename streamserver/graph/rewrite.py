@@ -24,6 +24,7 @@ from streamserver.graph.read import resolve
 ALL_DETECTORS = "*detector"
 """The override key that reaches every element of ``DETECTORS``."""
 
+_TRACKER = "bytetrack"
 _LIBRARIES = PurePosixPath("../../build/lib")
 _TLS_KEYS = frozenset({"scheme", "cert", "key", "cacert", "verify"})
 _MAX_ID = 2**31 - 1
@@ -94,6 +95,19 @@ def apply_overrides(raw: RawGraph, elements: Mapping[str, Mapping[str, Any]]) ->
         return _configured(element, {**element.configure, **changes}) if changes else element
 
     return _mapped(raw, change)
+
+
+def overrides_that_fit(raw: RawGraph, elements: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """``elements`` without those that the graph does not have, for graphs that come from elsewhere.
+
+    A tracker that is not there cannot hold weak detections back, so the detectors get its ``track_thresh``.
+    """
+    names = {ALL_DETECTORS, *(element.name for element in raw.elements)}
+    fitting = {name: changes for name, changes in elements.items() if name in names}
+    least = elements.get(_TRACKER, {}).get("track_thresh")
+    if _TRACKER not in names and least is not None:
+        fitting[ALL_DETECTORS] = {**fitting.get(ALL_DETECTORS, {}), "threshold_conf": least}
+    return fitting
 
 
 def renumber(raw: RawGraph, graph_id: int) -> RawGraph:

@@ -23,7 +23,7 @@ from streamserver.graph.demo import DEFAULT_FPS, DETECTOR_CHOICES, Channel, Demo
 from streamserver.graph.fields import Fields
 from streamserver.graph.model import RawElement, RawGraph
 from streamserver.graph.read import read_sample, sample_base_dir
-from streamserver.graph.rewrite import PushTarget, absolutise, add_sinks, apply_overrides, renumber
+from streamserver.graph.rewrite import PushTarget, absolutise, add_sinks, apply_overrides, overrides_that_fit, renumber
 from streamserver.plugin_api import GraphOverrides
 from streamserver.supervise.staging import read_staged, staged_sample
 
@@ -167,7 +167,9 @@ def _part(entry: AlgorithmEntry, data: dict[str, Any], port: int, settings: Sett
             return _Part(staged.channel, staged.graph, staged.filters, base_dir)
     sample_channel = read_demo(config_dir / f"{entry.name}_demo.json").channels[0]
     graphs = {graph.graph_id: graph for graph in read_sample(config_dir, answer.graph)}
-    graph = apply_overrides(graphs.get(sample_channel.graph_id, next(iter(graphs.values()))), answer.elements)
+    graph = graphs.get(sample_channel.graph_id, next(iter(graphs.values())))
+    foreign = settings.engine_binary is not None  # its tree's graphs need not have the elements of ours
+    graph = apply_overrides(graph, overrides_that_fit(graph, answer.elements) if foreign else answer.elements)
     return _Part({**sample_channel.to_json(), **answer.channel}, graph, tuple(answer.filters), base_dir)
 
 

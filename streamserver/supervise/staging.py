@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamserver.core.errors import GraphError, SampleError
 from streamserver.core.files import write_json
 from streamserver.graph.demo import read_demo
 from streamserver.graph.fields import Fields, load_json
 from streamserver.graph.model import RawGraph
-from streamserver.graph.read import read_graphs, resolve
+from streamserver.graph.read import read_sample, sample_file
 
 _TEMPLATES: Mapping[str, Any] = {
     "http_push.json": {
@@ -62,11 +63,6 @@ class Stage:
     config_dir: Path
     untouched_filter: bytes
 
-    @property
-    def build_dir(self) -> Path:
-        """The folder that the sample's relative paths start from."""
-        return self.root / "samples" / "build"
-
 
 @dataclass(frozen=True, slots=True)
 class Staged:
@@ -79,7 +75,7 @@ class Staged:
 
 @contextmanager
 def staged_sample(config_dir: Path, name: str) -> Iterator[Stage]:
-    """Copies ``config_dir`` for as long as the block lasts."""
+    """Copies ``config_dir`` for as long as the block lasts; what goes wrong in it is told of the original."""
     with tempfile.TemporaryDirectory(prefix="stream-server-") as temporary:
         root = Path(temporary).resolve()
         copied = root / "samples" / name / "config"
@@ -88,7 +84,10 @@ def staged_sample(config_dir: Path, name: str) -> Iterator[Stage]:
         for file, content in _TEMPLATES.items():
             if not (copied / file).exists():
                 write_json(copied / file, content, indent=2)
-        yield Stage(root, copied, (copied / "filter.json").read_bytes())
+        try:
+            yield Stage(root, copied, (copied / "filter.json").read_bytes())
+        except (GraphError, SampleError) as e:  # who reads it looks for the sample's own file
+            raise type(e)(str(e).replace(str(copied), str(config_dir))) from e
 
 
 def read_staged(stage: Stage, demo_file: Path) -> Staged:
@@ -99,7 +98,7 @@ def read_staged(stage: Stage, demo_file: Path) -> Staged:
     """
     demo = read_demo(demo_file)
     channel = demo.channels[0]
-    graphs = read_graphs(resolve(stage.build_dir, demo.engine_config_path), stage.build_dir)
+    graphs = read_sample(stage.config_dir, str(sample_file(stage.config_dir, demo.engine_config_path)))
     chosen = next((graph for graph in graphs if graph.graph_id == channel.graph_id), graphs[0])
     return Staged(channel.to_json(), chosen, _filters(stage, channel.channel_id))
 

@@ -33,6 +33,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
     opened = store or TaskStore(store_url(settings.state_path))
     services.attach(app, services.Services(settings, opened, check, known_types))
     errors.register(app)

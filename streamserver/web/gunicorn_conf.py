@@ -36,8 +36,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 bind = f"{_host}:{_settings.port}"
 workers = 1
-worker_class = "gthread"
-threads = 16
+worker_class = "streamserver.web.gunicorn_worker.PatientWorker"
+threads = 32
 timeout = 30
 graceful_timeout = 5
 keepalive = 5

@@ -12,6 +12,7 @@ from flask import Flask, current_app
 
 from streamserver.core.settings import Settings
 from streamserver.store import TaskStore
+from streamserver.supervise.prepare import dry_run
 
 _NAME = "streamserver"
 
@@ -45,8 +46,6 @@ def current() -> Services:
 
 def check_by_dry_run(request: dict[str, Any], settings: Settings) -> None:
     """Builds the task's files without writing them; algorithms are first imported here, not when the server starts."""
-    from streamserver.supervise.prepare import dry_run
-
     dry_run(request, settings)
 
 

@@ -37,7 +37,7 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         TaskID=record.task_id,
         Status=wire_status(record.state),
         State=record.state.value,
-        Reason=_reason(record, engine, client) if running else mask_credentials(record.reason),
+        Reason=_reason(record, engine.source_reason if running else "", client),
         Source=engine.source if fresh else SourceState.NONE.value,
         Fps=round(engine.fps, 2) if fresh else 0.0,
         Frames=engine.frames,
@@ -58,10 +58,11 @@ def _of_this_run(status: StatusT | None, record: TaskRecord) -> StatusT | None:
     return status if status is not None and status.run == record.key else None
 
 
-def _reason(record: TaskRecord, engine: EngineStatus, client: ClientStatus) -> str:
-    """Why a running task may not do what it should: its own reason, its source, or its reports."""
-    undelivered = f"{client.pending} alarms wait: {client.last_error}" if client.pending and client.last_error else ""
-    return mask_credentials(record.reason or engine.source_reason or undelivered)
+def _reason(record: TaskRecord, source_reason: str, client: ClientStatus) -> str:
+    """Why a task does not do, or did not do, what it should: its own reason, its source, its algorithms and reports."""
+    waiting = f"{client.pending} alarms wait: " if client.pending and client.last_error else ""
+    parts = (record.reason, source_reason, f"{waiting}{client.last_error}")
+    return mask_credentials("; ".join(filter(None, parts)))
 
 
 def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, str]) -> list[AlgorithmStatus]:

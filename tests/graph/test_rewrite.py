@@ -14,7 +14,15 @@ from streamserver.core.errors import GraphError
 from streamserver.graph.check import check
 from streamserver.graph.model import RawGraph
 from streamserver.graph.read import read_graphs
-from streamserver.graph.rewrite import PushTarget, absolutise, add_sinks, apply_overrides, renumber, write_graphs
+from streamserver.graph.rewrite import (
+    PushTarget,
+    absolutise,
+    add_sinks,
+    apply_overrides,
+    overrides_that_fit,
+    renumber,
+    write_graphs,
+)
 from tests.graph.builders import build, chain, connection, decode, edges, element, ids, named, staged
 
 PUSH = PushTarget(ip="127.0.0.1", port=10001, path="/flask_test/0", extra={"pictures": "on_demand"})
@@ -185,6 +193,17 @@ def test_the_detector_override_reaches_all_detectors_and_a_name_wins_over_it(tmp
         (1, 1),
         (None, None),
     ]
+
+
+def test_overrides_are_fitted_to_a_graph_without_the_tracker_that_would_hold_weak_detections_back(
+    tmp_path: Path,
+) -> None:
+    wanted = {"*detector": {"threshold_conf": 0.1, "a": 1}, "bytetrack": {"track_thresh": 0.6}, "yolox": {"b": 2}}
+    assert overrides_that_fit(detectors(tmp_path), wanted) == wanted
+    bare = build(tmp_path, [decode(1), element(2, "yolov5_group", inner=[20, 21, 22], sink=True)], chain(1, 2))
+    fitting = overrides_that_fit(bare, wanted)
+    assert fitting == {"*detector": {"threshold_conf": 0.6, "a": 1}}
+    assert apply_overrides(bare, fitting).elements[1].configure["threshold_conf"] == 0.6
 
 
 def test_the_detector_override_may_find_none_but_a_name_must_exist(tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ def test_a_new_algorithm_runs_at_once(project: Path) -> None:
     done = add(project, "helmet_check", "21")
     assert (done.returncode, done.stderr) == (0, "")
     assert plugins.known_types(project=project)[21] == "helmet_check"
-    assert "helmet_check" not in plugins.problems(project=project)
     body = frames.bodies(99)["new"]
     built = plugins.build("helmet_check", stream_path="", data=frames.task(body), port=10001, index=0, project=project)
     assert isinstance(built, GraphOverrides)
@@ -100,6 +99,7 @@ def test_what_an_interrupted_call_left_out_is_made_up_for(project: Path) -> None
         (("", "21"), "'' is no name"),
         (("import", "21"), "'import' is a Python keyword"),
         (("template", "21"), "choose another name"),
+        (("config_logic", "21"), "'config_logic' is a file of every algorithm"),
         (("helmet", "0"), "'0' is no number; use a whole number from 1"),
         (("helmet", "-3"), "'-3' is no number"),
         (("helmet", "1.5"), "'1.5' is no number"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 import sys
@@ -19,6 +20,7 @@ from streamserver.graph.read import read_graphs
 from streamserver.store import Desired, TaskRecord
 from streamserver.supervise.plan import our_elements, plan, push_host
 from streamserver.supervise.prepare import dry_run, prepare, prepare_drain
+from tests.assets import graphs_dir
 from tests.supervise.requests import request
 
 OURS = Settings()
@@ -230,6 +232,17 @@ def test_a_sophon_stream_program_gets_every_graph_with_its_pictures(tmp_path: Pa
     assert not launch.finite
 
 
+def test_the_streams_own_graph_may_lack_elements_that_ours_has(tmp_path: Path) -> None:
+    """Its yolov5 has no tracker, so the detector itself must hold back what is below the task's threshold."""
+    settings = stream_tree(tmp_path / "stream")
+    shutil.copytree(graphs_dir() / "yolov5" / "config", tmp_path / "stream" / "samples" / "yolov5" / "config")
+    (graph,) = plan(request(3), port=1, settings=settings).graphs
+    assert [element.name for element in graph.elements] == ["decode", "yolov5", "filter", "http_push"]
+    assert configure(graph, "yolov5")["threshold_conf"] == 0.5
+    ours = plan(request(3), port=1, settings=OURS).graphs[0]
+    assert configure(ours, "bytetrack")["track_thresh"] == 0.5
+
+
 @pytest.mark.parametrize(("loops", "replayable"), [(1, True), (2, False)])
 def test_frames_of_a_foreign_engine_are_told_apart_in_the_first_loop_only(
     tmp_path: Path, loops: int, replayable: bool
@@ -297,6 +310,20 @@ def old_project(root: Path, *, set_filter: bool, text: str = OLD_SAMPLE) -> Path
     (folder / "oldie.py").write_text(text.replace("SET_FILTER", str(set_filter)))
     (root / "config_algorithm.py").write_text("map_type = {9: 'oldie'}\n")
     return root
+
+
+def test_an_old_sample_under_a_new_name_finds_its_files_and_what_it_misses_is_named(tmp_path: Path) -> None:
+    project = old_project(tmp_path, set_filter=False)
+    config = project / "samples" / "oldie" / "config"
+    for name in ("oldie_demo.json", "engine_group.json"):
+        (config / name).write_text((config / name).read_text().replace("../oldie/", "../tripwire/"))
+    assert plan(request(9), port=1, settings=OURS, project=project).graphs
+    (config / "bytetrack.json").write_text("{")
+    with pytest.raises(GraphError, match=re.escape(str(config / "bytetrack.json"))):
+        plan(request(9), port=1, settings=OURS, project=project)
+    (config / "yolox_group.json").unlink()
+    with pytest.raises(SampleError, match=re.escape(str(config / "yolox_group.json"))):
+        plan(request(9), port=1, settings=OURS, project=project)
 
 
 def test_an_old_sample_edits_a_copy_and_gets_its_filter_and_sink(tmp_path: Path) -> None:

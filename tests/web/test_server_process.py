@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -182,3 +182,52 @@ def test_importing_the_server_and_making_the_application_loads_nothing_heavy(tmp
         [sys.executable, "-c", program, str(tmp_path)], cwd=_PROJECT, capture_output=True, text=True, check=True
     )
     assert result.stdout == "[]\n"
+
+
+_IMPATIENT = """
+from streamserver.web.gunicorn_conf import *
+from streamserver.web.gunicorn_worker import PatientWorker
+
+
+class worker_class(PatientWorker):
+    request_s = 1.0
+
+
+threads = 2
+"""
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /task/list HTTP/1.1\r\nHost: x\r\n", b"{0}Content-Length: 9\r\n\r\n{{"])
+def test_connections_that_say_little_do_not_stop_the_others(said: bytes, tmp_path: Path) -> None:
+    """More of them than threads: a client that went away in the middle of a request must not hold one for ever."""
+    start = b"POST /task/list HTTP/1.1\r\nHost: x\r\n"
+    sent = said.replace(b"{0}", start).replace(b"{{", b"{")
+    (tmp_path / "conf.py").write_text(_IMPATIENT)
+    port = _free_port()
+    with _running([*_GUNICORN[:4], str(tmp_path / "conf.py"), _GUNICORN[-1]], tmp_path, port), ExitStack() as stack:
+        for _ in range(6):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            silent.sendall(sent)
+        assert _request(port, "GET", "/task/list")["Code"] == 0
+        if sent:
+            silent.settimeout(_PATIENCE_S)
+            silent.recv(65_536)  # what it is told, or nothing: it is not kept waiting
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"Content-Length: 500\r\n\r\n", "the body ended after 14 of 500 bytes"),
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "the body could not be read: Invalid chunk size"),
+        (b"Transfer-Encoding: chunked\r\n\r\nff\r\n", "the body could not be read: No more data"),
+    ],
+    ids=["cut", "no chunk", "cut chunk"],
+)
+def test_a_body_that_did_not_come_whole_changes_nothing(head: bytes, expected: str, tmp_path: Path) -> None:
+    port = _free_port()
+    with _running(_GUNICORN, tmp_path, port), socket.create_connection(("127.0.0.1", port), _PATIENCE_S) as client:
+        client.sendall(b"POST /task/query HTTP/1.1\r\nHost: x\r\n" + head + b'{"TaskID":"x"}')
+        client.shutdown(socket.SHUT_WR)
+        reply = json.loads(b"".join(iter(lambda: client.recv(65_536), b"")).partition(b"\r\n\r\n")[2])
+        assert reply["Code"] == 4000
+        assert expected in reply["Msg"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -268,7 +269,21 @@ def test_a_running_task_tells_why_its_source_or_its_reports_fail(
     assert _post(client, "/task/list", {})["Result"][0]["Reason"] == "3 alarms wait: http://***@h/ refused"
     EngineStatus(run=key, source="reconnecting", source_reason="no route to host").write(folder / ENGINE_FILE)
     entry = _post(client, "/task/list", {})["Result"][0]
-    assert (entry["Source"], entry["Reason"]) == ("reconnecting", "no route to host")
+    expected = "no route to host; 3 alarms wait: http://***@h/ refused"
+    assert (entry["Source"], entry["Reason"]) == ("reconnecting", expected)
+
+
+def test_an_algorithm_that_fails_is_told_while_the_task_runs_and_when_it_has_ended(
+    client: FlaskClient, store: TaskStore, settings: Settings
+) -> None:
+    """Else a file that ended without an alarm looks as if nobody had been there."""
+    key = _running(client, store, settings)
+    failing = "tripwire: 93 frames failed, the last with: ZeroDivisionError (samples/tripwire/tripwire.py:35)"
+    ClientStatus(run=key, last_error=failing).write(settings.state_path / "tasks" / key / CLIENT_FILE)
+    assert _post(client, "/task/list", {})["Result"][0]["Reason"] == failing
+    store.set_state(key, TaskState.FINISHED, reason="the source has ended")
+    assert _post(client, "/task/list", {})["Result"][0]["Reason"] == f"the source has ended; {failing}"
+    assert failing in _post(client, "/task/query", {"TaskID": "t1"})["Msg"]
 
 
 def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
@@ -312,3 +327,45 @@ def test_every_example_of_the_manual_is_a_request_that_parses() -> None:
             source_exists=lambda path: False,
         )
         assert canonical(request)["TaskID"] == "t1"
+
+
+@pytest.mark.parametrize("path", ["/task/create", "/task/delete", "/task/query"])
+def test_what_a_page_of_another_site_posts_changes_nothing(path: str, client: FlaskClient, store: TaskStore) -> None:
+    sent = body()
+    _post(client, "/task/create", sent)
+    before = store.version()
+    foreign = {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
+    reply = _post(client, path, sent | {"TaskID": "t2" if path == "/task/create" else "t1"}, headers=foreign)
+    assert reply["Code"] == 4000
+    assert "a web page of another site sent this; send it from a program" in reply["Msg"]
+    assert store.version() == before
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none", None])
+def test_own_pages_and_programs_are_answered(site: str | None, client: FlaskClient) -> None:
+    headers = {"Sec-Fetch-Site": site} if site else {}
+    assert _post(client, "/task/create", NEW_TASK_BODY, headers=headers) == SUCCESS
+
+
+def test_a_link_on_another_site_may_show_the_list(client: FlaskClient) -> None:
+    assert client.get("/task/list", headers={"Sec-Fetch-Site": "cross-site"}).json == SUCCESS | {"Result": []}
+
+
+def test_an_algorithm_that_hangs_does_not_stop_the_creates_of_others(
+    settings: Settings, store: TaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamserver.web.tasks._TURN_S", 0.05)
+    hanging, released = threading.Event(), threading.Event()
+
+    def check(request: dict[str, Any], settings: Settings) -> None:
+        if request["TaskID"] == "hangs":
+            hanging.set()
+            assert released.wait(60)
+
+    client = create_app(settings, store=store, check=check, known_types=lambda: TYPES).test_client
+    with ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(lambda: _post(client(), "/task/create", body(TaskID="hangs")))
+        assert hanging.wait(60)
+        assert _post(client(), "/task/create", body(TaskID="other")) == SUCCESS
+        released.set()
+        assert stuck.result() == SUCCESS
