@@ -8,19 +8,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from streamserver.core import exitcodes, logs, settings
-from streamserver.core.errors import ConfigError
+from streamserver.core.errors import StreamServerError
 from streamserver.core.settings import ENV_PREFIX, PROJECT_DIR, Settings
 from streamserver.launchers.local import PARENT_PID_VARIABLE
-from streamserver.supervise import lock, ports
-from streamserver.supervise.guard import Guard
-
-_PREDECESSOR_S = 3.0
-"""Time for what a killed predecessor left behind to disappear."""
+from streamserver.supervise import lock, preflight
+from streamserver.supervise.guard import Guard, Pulse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,15 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment = _environment(_parser().parse_args(arguments))
     try:
         chosen = settings.load(environment=environment)
-        obstacle = _obstacle(chosen)
-    except (ConfigError, OSError) as e:
+        obstacle = preflight.obstacle(chosen)
+    except (StreamServerError, OSError) as e:
         print(f"start.py: {e}", file=sys.stderr)
         return exitcodes.USAGE
     if obstacle:
         print(f"start.py: {obstacle}", file=sys.stderr)
         return exitcodes.PORT_TAKEN
     logs.configure(level=chosen.log_level, role="start")
-    guard = Guard(_commands(), environment=environment, cwd=PROJECT_DIR, patience_s=chosen.stop_timeout_s + 10)
+    guard = Guard(
+        _commands(),
+        environment=environment,
+        cwd=PROJECT_DIR,
+        patience_s=chosen.stop_timeout_s + 10,
+        pulses={"supervisor": _supervisor_pulse(chosen)},
+        fresh_start_code=exitcodes.STATE_LOST,
+    )
     guard.listen()
     host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     print(f"stream-server: API on http://{host}:{chosen.port}, state in {chosen.state_path}", flush=True)
@@ -70,37 +73,11 @@ def _commands() -> dict[str, list[str]]:
     return {"web": [sys.executable, *web], "supervisor": [sys.executable, "-m", "streamserver.supervise"]}
 
 
-def _obstacle(chosen: Settings) -> str:
-    """Why nothing can be started here, with the cure; empty when it can."""
-    if not _soon(lambda: ports.can_listen(chosen.host, chosen.port)):
-        return (
-            f"port {chosen.port} on {chosen.host} is taken (or the address is not this machine's); stop the program "
-            f"that listens there, or choose another with --port or {ENV_PREFIX}PORT"
-        )
+def _supervisor_pulse(chosen: Settings) -> Pulse:
     file = lock.lock_file(chosen.state_path)
-    if not _soon(lambda: _is_free(file)):
-        return (
-            f"process {lock.holder(file)} already supervises {chosen.state_path}; stop it, or choose another folder "
-            f"with --state_dir or {ENV_PREFIX}STATE_DIR"
-        )
-    return ""
-
-
-def _is_free(file: Path) -> bool:
-    held = lock.acquire(file)
-    if held is None:
-        return False
-    held.release()
-    return True
-
-
-def _soon(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + _PREDECESSOR_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
+    return Pulse(
+        read=lambda: lock.last_beat(file), first_s=chosen.start_timeout_s, silence_s=chosen.heartbeat_timeout_s
+    )
 
 
 if __name__ == "__main__":

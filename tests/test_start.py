@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -102,6 +103,8 @@ def test_nothing_outlives_a_killed_guard_and_the_next_one_starts(tmp_path: Path)
         process.kill()
         process.wait()
     with started(state, port) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("stream-server: API on"), "port and lock are free again"
         wait_until(lambda: answers(port), "the API answers again")
         assert not any(is_alive(pid) for pid in everybody)
         process.terminate()
@@ -136,6 +139,37 @@ def test_a_bad_setting_is_one_clear_line(tmp_path: Path) -> None:
     assert process.returncode == exitcodes.USAGE
     assert "unknown setting 'prot'; did you mean 'port'?" in error
     assert error.count("\n") == 1
+
+
+def test_a_damaged_database_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    file = tmp_path / "state" / "tasks.sqlite"
+    file.write_bytes(b"no database" * 1000)
+    with started(tmp_path / "state", free_port()) as process:
+        _, error = process.communicate()
+    assert process.returncode == exitcodes.USAGE
+    assert error.startswith(f"start.py: the task database {file} cannot be used: file is not a database; put a backup")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.e2e
+def test_a_state_folder_that_is_removed_leads_to_a_fresh_start_of_everything(tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state"
+    with started(state, port) as process:
+        wait_until(lambda: answers(port), "the API answers")
+        wait_until(
+            lambda: lock.holder(lock.lock_file(state)) == str(child_called(process.pid, "streamserver.supervise")),
+            "supervised",
+        )
+        before = [child_called(process.pid, part) for part in ("gunicorn", "streamserver.supervise")]
+        shutil.rmtree(state)
+        for old, part in zip(before, ("gunicorn", "streamserver.supervise"), strict=True):
+            wait_until(lambda old=old, part=part: child_called(process.pid, part) not in (0, old), f"{part} is new")
+        wait_until(lambda: answers(port), "the API answers again")
+        assert (state / "tasks.sqlite").exists()
+        process.terminate()
+        _, error = process.communicate()
+    assert "supervisor.lock was removed while it was in use" in error
 
 
 def test_a_second_supervisor_of_the_same_folder_says_who_is_first(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: Receiver
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)

@@ -33,6 +33,7 @@ class Sink(Protocol):
         """Hands ``alarm`` over; when it returns, the alarm has arrived.
 
         Raises:
+            AlarmRefusedError: it has not, for a reason that lies in the alarm.
             DeliveryError: it has not, or nobody knows.
         """
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
 import threading
 
 from streamserver.core import exitcodes, logs, settings
-from streamserver.core.errors import StreamServerError
+from streamserver.core.errors import StateLostError, StreamServerError
 from streamserver.core.processes import die_with_parent
 from streamserver.launchers.local import PARENT_PID_VARIABLE
 from streamserver.store import TaskStore, store_url
@@ -20,11 +21,15 @@ def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
     if PARENT_PID_VARIABLE in os.environ:
         die_with_parent(int(os.environ[PARENT_PID_VARIABLE]))
+    faulthandler.enable()  # the guard sends SIGABRT to a supervisor that has hung
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
         return _supervise(settings.load(), stop)
+    except StateLostError as e:
+        print(f"supervisor: {e}", file=sys.stderr)
+        return exitcodes.STATE_LOST
     except StreamServerError as e:
         print(f"supervisor: {e}", file=sys.stderr)
         return exitcodes.USAGE
@@ -42,7 +47,7 @@ def _supervise(chosen: settings.Settings, stop: threading.Event) -> int:
         logs.configure(level=chosen.log_level, file=folder / "supervisor.log", role="supervisor")
         store = TaskStore(store_url(chosen.state_path))
         try:
-            Supervisor(chosen, store).run(stop)
+            Supervisor(chosen, store, beat=held.beat).run(stop)
         finally:
             store.close()
     return exitcodes.FINISHED

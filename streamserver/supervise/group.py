@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from streamserver.core import exitcodes
+from streamserver.core.files import write_atomically
 from streamserver.core.states import TaskState
 from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
 from streamserver.launchers.base import Launcher, Process, ProcessSpec
@@ -30,6 +31,9 @@ TEARDOWN_PATIENCE_S = 1.0
 
 LOOK_INTERVAL_S = 1.0
 """How often the heartbeats of a running group are read."""
+
+_PROBE_BYTES = 16_384
+"""What must fit on the disk for a task's processes to show that they live."""
 
 OUTBOX_FILE = "outbox.sqlite"
 _DRAINED_FILE = "run/drained"
@@ -92,6 +96,7 @@ class Group:
         members: the processes that run.
         launch: how they were started last.
         drain_until: end of the time that a deleted task has to deliver.
+        given_up: its alarms cannot be delivered as things are; the next supervisor tries again.
     """
 
     record: TaskRecord
@@ -109,6 +114,7 @@ class Group:
     settled: bool = False
     exits: list[Exited] = field(default_factory=list)
     drain_until: float | None = None
+    given_up: bool = False
     launch: Launch | None = None
     members: dict[Role, Member] = field(default_factory=dict)
 
@@ -213,8 +219,14 @@ class Group:
 
     @property
     def drained(self) -> bool:
-        """True when nothing waits for a receiver: no outbox, or the last client left it empty."""
-        return not (self.folder / OUTBOX_FILE).exists() or (self.folder / _DRAINED_FILE).exists()
+        """True when nothing can be delivered: no outbox, or the last client left it empty or cannot run."""
+        return self.given_up or not (self.folder / OUTBOX_FILE).exists() or (self.folder / _DRAINED_FILE).exists()
+
+    @property
+    def pending(self) -> int:
+        """Alarms that waited for a receiver when the client wrote its status last."""
+        status = self._status(Role.CLIENT)
+        return status.pending if isinstance(status, ClientStatus) else 0
 
     def mark_drained(self) -> None:
         """Remembers, across restarts of the supervisor, that nothing waits."""
@@ -226,6 +238,21 @@ class Group:
     def forget_drained(self) -> None:
         """A client that raises alarms starts."""
         (self.folder / _DRAINED_FILE).unlink(missing_ok=True)
+
+    def write_problem(self) -> str:
+        """Why nothing can be written to the folder, e.g. a full disk; empty when it can."""
+        probe = self.folder / "run" / "probe"
+        try:
+            write_atomically(probe, bytes(_PROBE_BYTES))
+            probe.unlink()
+        except OSError as e:
+            return self.describe(e)
+        return ""
+
+    def describe(self, error: OSError) -> str:
+        """An error of the operating system in words, with the place and the cure."""
+        place = error.filename or self.folder
+        return f"{place}: {error.strerror or error}; check the disk's free space, the owner and the limits of processes"
 
     def trim_outputs(self) -> None:
         """Keeps the output files small."""

@@ -1,6 +1,7 @@
 """Keeps a few programs running until told to stop: the part of start.py that does the work.
 
-Meant to run as the first process of a container too: it buries every child that the kernel gives it.
+A program that ends is started again; so is one that has hung, where a pulse tells. Meant to run as the first process of
+a container too: it buries every child that the kernel gives it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -22,19 +23,48 @@ _MAX_DELAY_S = 10.0
 _SHORT_LIFE_S = 5.0
 _TICK_S = 0.2
 
+_PAUSE_S = 2.0
+"""A longer gap between two rounds means that the guard itself was stopped, and most likely its programs with it."""
+
+_ABORT_PATIENCE_S = 2.0
+"""Time between SIGABRT, which makes a program of ours write its tracebacks, and SIGKILL."""
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """How a program shows that it lives.
+
+    Attributes:
+        read: a number that changes as long as it lives.
+        first_s: time until the number changes for the first time.
+        silence_s: time without a change after which it counts as hung.
+    """
+
+    read: Callable[[], int]
+    first_s: float
+    silence_s: float
 
 
 @dataclass(slots=True)
 class _Ward:
-    """A program to be kept running; ``delay_s`` is the pause before its next start."""
+    """A program to be kept running; ``delay_s`` is the pause before its next start.
+
+    ``pulse_at`` is when ``pulse_seen`` changed last, ``beaten`` whether it did so since the start.
+    """
 
     name: str
     argv: Sequence[str]
+    pulse: Pulse | None = None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
     delay_s: float = _FIRST_DELAY_S
+    pulse_seen: int = 0
+    pulse_at: float = 0.0
+    beaten: bool = False
+    kill_at: float | None = None
 
 
 class Guard:
@@ -47,6 +77,9 @@ class Guard:
         environment: what they get.
         cwd: their working directory.
         patience_s: time they have to end after SIGTERM.
+        pulses: how those that can hang show that they live, by name.
+        fresh_start_code: a program that ends with this exit code takes the others with it: what all of them have opened
+            is gone, and all start anew.
     """
 
     def __init__(
@@ -56,13 +89,17 @@ class Guard:
         environment: Mapping[str, str],
         cwd: Path,
         patience_s: float,
+        pulses: Mapping[str, Pulse] | None = None,
+        fresh_start_code: int | None = None,
     ) -> None:
-        self._wards = [_Ward(name, argv) for name, argv in commands.items()]
+        self._wards = [_Ward(name, argv, (pulses or {}).get(name)) for name, argv in commands.items()]
         self._environment = dict(environment)
         self._cwd = cwd
         self._patience_s = patience_s
         self._signals: SimpleQueue[int] = SimpleQueue()
+        self._fresh_start_code = fresh_start_code
         self._stopping = False
+        self._watched_at = 0.0
 
     def listen(self) -> None:
         """Takes SIGTERM, SIGINT, SIGHUP (unless ignored, as under nohup) and SIGCHLD; for the main thread."""
@@ -75,6 +112,7 @@ class Guard:
         while not self._asked_to_stop():
             self._bury()
             self._start_due(time.monotonic())
+            self._watch(time.monotonic())
         self._end_all()
         return 0
 
@@ -95,8 +133,31 @@ class Guard:
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )
-                ward.started_at = now
+                ward.started_at = ward.pulse_at = now
+                ward.pulse_seen, ward.beaten = ward.pulse.read() if ward.pulse else 0, False
+                ward.kill_at = None
                 _log.info("%s started, pid %d", ward.name, ward.process.pid)
+
+    def _watch(self, now: float) -> None:
+        """Ends whoever has hung; it is then started again like any other that ended."""
+        was_stopped, self._watched_at = now - self._watched_at > _PAUSE_S, now
+        for ward in self._wards:
+            if ward.process is None or ward.pulse is None:
+                continue
+            seen = ward.pulse.read()
+            if seen != ward.pulse_seen:
+                ward.pulse_seen, ward.pulse_at, ward.beaten = seen, now, True
+            elif was_stopped:
+                ward.pulse_at = now
+            elif ward.kill_at is not None:
+                if now >= ward.kill_at:
+                    _kill_group(ward.process.pid)
+            elif now - ward.pulse_at > (ward.pulse.silence_s if ward.beaten else ward.pulse.first_s):
+                _log.error(
+                    "%s gave no sign of life for %.0f s: it has hung, and is ended", ward.name, now - ward.pulse_at
+                )
+                os.kill(ward.process.pid, signal.SIGABRT)
+                ward.kill_at = now + _ABORT_PATIENCE_S
 
     def _bury(self) -> None:
         """Waits for every child that has ended, ours or inherited; what a ward left of its group goes with it."""
@@ -119,6 +180,10 @@ class Guard:
             _log.info("%s ended with %d", ward.name, code)
         else:
             _log.warning("%s ended with %d; next start in %.1f s", ward.name, code, ward.start_at - now)
+            if code == self._fresh_start_code:
+                for other in self._wards:
+                    if other.process is not None:
+                        os.kill(other.process.pid, signal.SIGTERM)
 
     def _end_all(self) -> None:
         self._stopping = True

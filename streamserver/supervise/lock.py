@@ -1,19 +1,46 @@
-"""One supervisor for one state folder: a file lock that the kernel drops with the process that holds it."""
+"""One supervisor for one state folder: a file lock that the kernel drops with the process that holds it.
+
+The file is its holder's heartbeat too: its time of change moves with every round of the supervisor.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from streamserver.core.errors import StateLostError
 
 
 class SupervisorLock:
     """A lock that is held until ``release`` or the end of the process; a context manager."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
         self._descriptor: int | None = descriptor
+
+    def beat(self) -> None:
+        """Shows that the holder lives; see ``last_beat``.
+
+        Raises:
+            StateLostError: the file is gone or another one, so the lock keeps nobody out any more.
+        """
+        if self._descriptor is None:
+            return
+        with suppress(OSError):  # a disk that has become read-only is for others to report
+            os.utime(self._descriptor)
+        try:
+            there = os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise StateLostError(
+                f"{self._path} was removed while it was in use, and with it, it seems, the whole state folder",
+                cure="stop the server before you remove or replace that folder",
+            )
 
     def release(self) -> None:
         """Lets the next one in; the file stays."""
@@ -52,7 +79,7 @@ def acquire(path: Path) -> SupervisorLock | None:
     except BaseException:
         os.close(descriptor)
         raise
-    return SupervisorLock(descriptor)
+    return SupervisorLock(path, descriptor)
 
 
 def holder(path: Path) -> str:
@@ -61,3 +88,11 @@ def holder(path: Path) -> str:
         return path.read_text("ascii").strip() or "?"
     except (OSError, UnicodeDecodeError):
         return "?"
+
+
+def last_beat(path: Path) -> int:
+    """A number that changes with every beat of the holder; 0 where there is no lock."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -172,7 +172,7 @@ def decide_drain(history: History, exited: Exited, *, now: float, jitter: float)
         jitter: see ``backoff_delay_s``.
     """
     if exited.code == exitcodes.FINISHED and exited.done:
-        return DrainStep(over=True, reason="all alarms are delivered", history=History())
+        return DrainStep(over=True, reason="nothing is left to deliver", history=History())
     if exited.code in exitcodes.PERMANENT:
         return DrainStep(over=True, reason=f"alarms stay undelivered: {reason_of(exited)}", history=History())
     step = decide(history, exited, now=now, jitter=jitter)

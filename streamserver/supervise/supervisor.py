@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 from streamserver.core.errors import PortError, StreamServerError
@@ -47,7 +48,10 @@ _PAUSE_S = 2.0
 """A longer gap between two rounds means that this process itself was stopped: heartbeats get their time anew."""
 
 _STORE_RETRY_S = 1.0
-"""Pause after the store could not be read."""
+"""Pause after the store could not be read or written."""
+
+_COMPLAINT_INTERVAL_S = 30.0
+"""The store's trouble is logged this often."""
 
 _QUARANTINE_S = 5.0
 """A task whose handling raised is left alone this long."""
@@ -73,6 +77,7 @@ class Supervisor:
         prepare: writes a task's folder and says what to start.
         prepare_drain: writes what a client that only delivers needs, and says how to start it.
         max_starts: so many groups take their first steps at a time; twice the cores unless given.
+        beat: called in every round, for those who watch this process; what it raises ends ``run``.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Supervisor:
         prepare: Callable[..., Launch] = prepare_module.prepare,
         prepare_drain: Callable[..., ProcessSpec] = prepare_module.prepare_drain,
         max_starts: int | None = None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -94,10 +100,11 @@ class Supervisor:
         self._random = random
         self._prepare = prepare
         self._prepare_drain = prepare_drain
+        self._beat = beat
         self._ports = PortPool(settings.client_host, settings.client_port_base)
         self._groups: dict[str, Group] = {}
         self._version: int | None = None
-        self._read_at = 0.0
+        self._read_at = self._write_at = self._complain_at = 0.0
         self._rescan_at = 0.0
         self._trim_at = 0.0
         self._last_tick = self._awake_since = clock()
@@ -114,6 +121,7 @@ class Supervisor:
         _log.info("supervisor of %s started, pid %d", self._settings.state_path, os.getpid())
         try:
             while not stop.is_set():
+                self._beat()
                 try:
                     self.tick()
                 except Exception:  # noqa: BLE001 - one of the four named places
@@ -133,7 +141,7 @@ class Supervisor:
             if now >= self._read_at:
                 self._read_store(now)
         except StreamServerError as e:
-            _log.error("the tasks cannot be read, what runs goes on: %s", e)
+            self._complain(f"the tasks cannot be read, what runs goes on: {e}", now)
             self._read_at = now + _STORE_RETRY_S
         self._free_starts = self._max_starts - sum(
             group.is_young(now, _START_WEIGHT_S) for group in self._groups.values()
@@ -158,6 +166,8 @@ class Supervisor:
                 return
             for group in left:
                 group.collect(now)
+            with suppress(StreamServerError):  # this is the way out already
+                self._beat()
             time.sleep(0.02)
         _log.info("supervisor stopped; nothing of it runs")
 
@@ -178,10 +188,18 @@ class Supervisor:
 
     def _remove_orphans(self, keys: set[str]) -> None:
         root = prepare_module.tasks_dir(self._settings)
-        for folder in root.iterdir() if root.is_dir() else ():
-            if folder.name not in keys and folder.is_dir():
-                _log.warning("folder %s belongs to no task and is removed", folder)
-                remove_folder(folder)
+        orphans = [path for path in root.iterdir() if path.name not in keys and path.is_dir()] if root.is_dir() else []
+        if orphans and not keys:
+            _log.error(
+                "the database has no task, but %d folders in %s do; they stay until the first start with a task in the "
+                "database: copy what you need (request.json, outbox.sqlite), or put the right database back",
+                len(orphans),
+                root,
+            )
+            return
+        for folder in orphans:
+            _log.warning("folder %s belongs to no task and is removed", folder)
+            remove_folder(folder)
 
     def _adopt(self, record: TaskRecord, *, first_time: bool) -> None:
         """Takes a row over. At the first reading, what was alive starts anew and what failed gets one more try."""
@@ -220,7 +238,9 @@ class Supervisor:
             group.saved = False
             launch = self._prepare(group.record, group.folder, port=group.port, settings=self._settings)
             group.start_all(launch, self._launcher, self._clock())
-        except (PortError, OSError) as e:
+        except OSError as e:
+            self._follow(group, Refused(group.describe(e), permanent=False), now)
+        except PortError as e:
             self._follow(group, Refused(str(e), permanent=False), now)
         except StreamServerError as e:
             self._follow(group, Refused(str(e), permanent=True), now)
@@ -232,12 +252,11 @@ class Supervisor:
                 group.history = group.history.became_healthy(now)
                 self._change(group, TaskState.RUNNING)
 
-    def _watch(self, group: Group, now: float) -> None:
-        self._trouble(group, now)
-
     def _trouble(self, group: Group, now: float) -> bool:
         """Acts on what went wrong (or ended), if anything."""
         event: Event | None = blame(group.exits) if group.exits else self._hang(group, now)
+        if isinstance(event, Silent | Late) and (problem := group.write_problem()):
+            event = Refused(problem, permanent=False)  # whoever cannot write cannot show that it lives
         if event is not None:
             self._follow(group, event, now)
         return event is not None
@@ -289,6 +308,8 @@ class Supervisor:
         elif not self._drain(group, now):
             return
         if not group.members:
+            if out_of_time and (lost := group.pending):
+                _log.warning("%s: deleted with %d alarms that no receiver took in time", group.name, lost)
             remove_folder(group.folder)
             self._store.purge(group.record.key)
             self._release_port(group)
@@ -326,7 +347,8 @@ class Supervisor:
         step = decide_drain(group.history, exited, now=now, jitter=self._random())
         group.history = step.history
         group.start_at = now + step.delay_s
-        if step.over:
+        group.given_up = step.over
+        if exited.done:
             group.mark_drained()
         _log.info("%s: %s", group.name, step.reason)
 
@@ -345,8 +367,9 @@ class Supervisor:
         self._save(group)
 
     def _save(self, group: Group) -> None:
-        """Writes a change that the store does not know yet; one that cannot be written waits for the next round."""
-        if group.saved:
+        """Writes a change that the store does not know yet; one that cannot be written waits a little."""
+        now = self._clock()
+        if group.saved or now < self._write_at:
             return
         try:
             self._store.set_state(
@@ -354,13 +377,20 @@ class Supervisor:
             )
             group.saved = True
         except StreamServerError as e:
-            _log.error("%s: its state cannot be written: %s", group.name, e)
+            self._complain(f"states of tasks cannot be written, they show old ones: {e}", now)
+            self._write_at = now + _STORE_RETRY_S
 
-    _steps: ClassVar[dict[TaskState, Callable[..., None]]] = {
+    def _complain(self, message: str, now: float) -> None:
+        """Logs trouble with the store, which comes in every round, once in a while."""
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAINT_INTERVAL_S
+            _log.error("%s", message)
+
+    _steps: ClassVar[dict[TaskState, Callable[..., object]]] = {
         TaskState.PENDING: _wait,
         TaskState.BACKOFF: _wait,
         TaskState.STARTING: _watch_start,
-        TaskState.RUNNING: _watch,
+        TaskState.RUNNING: _trouble,
         TaskState.FINISHED: _rest,
         TaskState.FAILED: _rest,
         TaskState.STOPPED: _rest,

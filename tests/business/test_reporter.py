@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from streamserver.business.outbox import NewEvent, Outbox
-from streamserver.business.reporter import BACKOFF_S, MAX_PAUSE_S, Reporter, retry_delay_s
-from streamserver.core.errors import DeliveryError, StoreError
+from streamserver.business.reporter import BACKOFF_S, MAX_PAUSE_S, PROBE_S, Reporter, retry_delay_s
+from streamserver.core.errors import AlarmRefusedError, DeliveryError, StoreError
 from streamserver.sinks.file import FileSink
 from streamserver.sinks.http import HttpSink
 from streamserver.sinks.sink import Alarm
@@ -30,11 +30,14 @@ class Address:
         self.name = name
         self.works = works
         self.refuses: set[bytes] = set()
+        self.too_large: set[bytes] = set()
         self.taken: list[Alarm] = []
         self.asked = 0
 
     def send(self, alarm: Alarm) -> None:
         self.asked += 1
+        if self.works and alarm.body in self.too_large:
+            raise AlarmRefusedError(f"{self.name}: answered 413")
         if not self.works or alarm.body in self.refuses:
             raise DeliveryError(f"{self.name}: no")
         self.taken.append(alarm)
@@ -146,6 +149,87 @@ def test_an_alarm_that_is_always_refused_does_not_hold_up_the_others(outbox: Out
     assert [alarm.body for alarm in address.taken] == [body(n) for n in range(2, 60)]
     assert address.asked < 58 + 2 * 20
     assert outbox.counters.pending == 2
+
+
+def test_a_few_alarms_arrive_within_a_minute_of_the_end_of_a_long_outage(outbox: Outbox, clock: Clock) -> None:
+    address = Address("a", works=False)
+    reporter = make(outbox, [address], clock)
+    add(outbox, 1, 2)
+    run(reporter, clock, 8 * 3600)
+    assert address.asked <= 8 * 3600 / PROBE_S + 2 * len(BACKOFF_S)
+    address.works = True
+    run(reporter, clock, PROBE_S + 1)
+    assert sorted(alarm.body for alarm in address.taken) == [body(1), body(2)]
+
+
+def test_what_waits_long_at_the_start_is_tried_at_once(outbox: Outbox, clock: Clock) -> None:
+    address = Address("a", works=False)
+    add(outbox, 1, 2)
+    run(make(outbox, [address], clock), clock, 8 * 3600)
+    again = Address("a")
+    run(make(outbox, [again], clock), clock, 0)
+    assert len(again.taken) == 2
+
+
+def test_a_second_outage_right_after_the_first_delays_nothing_for_long(outbox: Outbox, clock: Clock) -> None:
+    address = Address("a", works=False)
+    reporter = make(outbox, [address], clock)
+    add(outbox, *range(40))
+    run(reporter, clock, 12 * 3600)
+    address.works = True
+    while len(address.taken) < 2:
+        clock.now += reporter.step()
+    address.works = False
+    run(reporter, clock, 20)
+    address.works = True
+    run(reporter, clock, 2 * PROBE_S)
+    assert outbox.counters.pending == 0
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(outbox: Outbox, clock: Clock) -> None:
+    address = Address("a")
+    reporter = make(outbox, [address], clock)
+    add(outbox, 0)
+    run(reporter, clock, 0)
+    add(outbox, 1)
+    clock.now -= 1500
+    run(reporter, clock, 1)
+    assert [alarm.body for alarm in address.taken] == [body(0), body(1)]
+
+
+def test_alarms_that_are_too_large_cost_the_others_nothing(outbox: Outbox, clock: Clock) -> None:
+    address = Address("a")
+    address.too_large = {body(n) for n in range(20)}
+    reporter = make(outbox, [address], clock)
+    add(outbox, *range(20))
+    for number in range(20, 80):
+        add(outbox, number)
+        run(reporter, clock, 1)
+        assert address.taken[-1].body == body(number), "delivered within a second"
+    assert outbox.counters.pending == 20
+    assert "413" in reporter.last_error or not reporter.last_error
+
+
+def test_an_address_that_fails_slowly_is_asked_last(
+    outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreachable(Address):
+        def send(self, alarm: Alarm) -> None:
+            passed[0] += 3.0  # the time to connect
+            super().send(alarm)
+
+    passed = [0.0]
+    monkeypatch.setattr("streamserver.business.reporter.time.monotonic", lambda: passed[0])
+    away, good = Unreachable("away", works=False), Address("good")
+    reporter = make(outbox, [away, good], clock)
+    add(outbox, *range(20))
+    run(reporter, clock, 0)
+    assert len(good.taken) == 20 and away.asked == 1
+    away.works = True
+    run(reporter, clock, 61)
+    add(outbox, *range(20, 24))
+    run(reporter, clock, 0)
+    assert len(away.taken) == 2
 
 
 def test_hurry_makes_everything_due(outbox: Outbox, clock: Clock) -> None:

@@ -47,6 +47,13 @@ class Actor:
         self.beat()
         return 0
 
+    def wait_for_client(self) -> None:
+        """An engine without a client has frames that wait, so it does not end before the client was ready."""
+        end = time.monotonic() + 10.0
+        while time.monotonic() < end and not ((client := ClientStatus.read(Path(CLIENT_FILE))) and client.ready):
+            self.beat()
+            time.sleep(BEAT_S)
+
     def play(self, behaviour: str) -> int:
         name, _, rest = behaviour.partition(":")
         if name == "exit":
@@ -56,6 +63,7 @@ class Actor:
         if name == "raise":  # an alarm that nobody has taken yet
             Path("outbox.sqlite").touch()
         if name == "finish":
+            self.wait_for_client()
             return self.work(0.3)
         if name == "hang":
             self.work(0.2)
@@ -86,7 +94,7 @@ def main() -> int:
         file.write(f"{role} {behaviour}{' draining' if '--drain' in sys.argv else ''}\n")
     actor = Actor(role, run, "--drain" in sys.argv)
     actor.listen()
-    return actor.play("work" if actor.draining else behaviour)
+    return actor.play(behaviour)
 
 
 if __name__ == "__main__":

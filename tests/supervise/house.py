@@ -47,6 +47,7 @@ class House:
     """Settings, store and supervisor over one state folder.
 
     ``engine`` and ``client`` hold the behaviour of the first start, the second, and so on; the last one stays.
+    ``drain`` is the behaviour of a client that only delivers.
     """
 
     def __init__(self, state: Path, *, port_base: int, **settings: Any) -> None:
@@ -55,6 +56,7 @@ class House:
         self.store = TaskStore(store_url(self.settings.state_path))
         self.engine = ["work"]
         self.client = ["work"]
+        self.drain = "work"
         self.foreign_engine = False
         self.finite = True
         self.options: dict[str, Any] = {}
@@ -122,7 +124,7 @@ class House:
         return Launch(engine=engine, client=client, finite=self.finite)
 
     def _prepare_drain(self, record: TaskRecord, folder: Path, *, settings: Settings) -> ProcessSpec:
-        return self._spec("client", record, folder, "work")
+        return self._spec("client", record, folder, self.drain)
 
     def _spec(self, role: str, record: TaskRecord, folder: Path, behaviour: str) -> ProcessSpec:
         return ProcessSpec(

@@ -20,10 +20,16 @@ PROGRAM = """
 import json, os, sys
 from pathlib import Path
 from streamserver.core import logs
-from streamserver.supervise.guard import Guard
+from streamserver.supervise.guard import Guard, Pulse
+from streamserver.supervise.lock import last_beat
 logs.configure()
 commands, cwd, patience_s = json.loads(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-guard = Guard(commands, environment=dict(os.environ), cwd=cwd, patience_s=patience_s)
+pulses = {
+    name: Pulse(read=lambda name=name: last_beat(cwd / f"{name}.beat"), first_s=20.0, silence_s=0.5)
+    for name in commands
+    if name.startswith("beating")
+}
+guard = Guard(commands, environment=dict(os.environ), cwd=cwd, patience_s=patience_s, pulses=pulses)
 guard.listen()
 print("listening", flush=True)
 sys.exit(guard.run())
@@ -32,6 +38,23 @@ sys.exit(guard.run())
 KEEP = "import os, time; open('{0}', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(1000)"
 QUIT = "import os; open('{0}', 'a').write(f'{{os.getpid()}}\\n')"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + KEEP
+BEAT = """
+import faulthandler, itertools, os, time
+faulthandler.enable()
+open('{0}', 'a').write(f'{{os.getpid()}}\\n')
+for n in itertools.count(1):
+    open('{0}.beat', 'w').write(str(n))
+    time.sleep(0.05)
+"""
+HANG_ONCE = """
+import faulthandler, os, time
+faulthandler.enable()
+first = not os.path.exists('{0}')
+open('{0}', 'a').write(f'{{os.getpid()}}\\n')
+while True:
+    open('{0}.beat', 'w').write(str(time.time()))
+    time.sleep(1000 if first else 0.05)
+"""
 FORKING = "import subprocess; p = subprocess.Popen(['sleep', '1000']); open('child', 'w').write(str(p.pid)); " + KEEP
 
 
@@ -94,6 +117,29 @@ def test_a_program_that_does_not_end_is_killed_after_a_while_or_at_the_second_si
             process.send_signal(number)
         assert process.wait() == 0
     assert not is_alive(pids(tmp_path / "one")[0])
+
+
+def test_a_program_that_has_hung_writes_its_traceback_and_is_started_again(tmp_path: Path) -> None:
+    with guard(tmp_path, beating=HANG_ONCE, other=KEEP) as process:
+        wait_until(lambda: len(pids(tmp_path / "beating")) == 2, "the hung one is back")
+        hung, fresh = pids(tmp_path / "beating")
+        assert not Path(f"/proc/{hung}").exists() and is_alive(fresh)
+        process.terminate()
+        _, errors = process.communicate()
+    assert "beating gave no sign of life" in errors and "most recent call first" in errors
+    assert len(pids(tmp_path / "other")) == 1, "who has no pulse is left alone"
+
+
+def test_a_stopped_program_is_killed_and_a_beating_one_is_not(tmp_path: Path) -> None:
+    with guard(tmp_path, beating=BEAT, beating_too=BEAT) as process:
+        wait_until(lambda: pids(tmp_path / "beating") and pids(tmp_path / "beating_too"), "both run")
+        stopped = pids(tmp_path / "beating")[0]
+        os.kill(stopped, signal.SIGSTOP)
+        wait_until(lambda: len(pids(tmp_path / "beating")) == 2, "the stopped one is back")
+        assert not Path(f"/proc/{stopped}").exists()
+        assert len(pids(tmp_path / "beating_too")) == 1
+        process.terminate()
+        assert process.wait() == 0
 
 
 def test_the_programs_die_with_a_killed_guard(tmp_path: Path) -> None:

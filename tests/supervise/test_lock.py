@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from streamserver.core.errors import StateLostError
 from streamserver.supervise import lock
 
 
@@ -59,3 +62,28 @@ def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
 
 def test_an_absent_lock_has_no_holder(tmp_path: Path) -> None:
     assert lock.holder(tmp_path / "supervisor.lock") == "?"
+
+
+def test_each_beat_can_be_told_from_the_one_before(tmp_path: Path) -> None:
+    file = tmp_path / "supervisor.lock"
+    assert lock.last_beat(file) == 0
+    with lock.acquire(file) or exit_with("not acquired") as held:
+        before = lock.last_beat(file)
+        os.utime(file, ns=(0, before + 3_600_000_000_000))  # the clock was set back since
+        ahead = lock.last_beat(file)
+        held.beat()
+        assert lock.last_beat(file) not in (0, ahead)
+    held.beat()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_whose_file_was_removed_says_so(tmp_path: Path, replaced: bool) -> None:
+    file = tmp_path / "supervisor.lock"
+    with lock.acquire(file) or exit_with("not acquired") as held:
+        file.unlink()
+        if replaced:
+            file.touch()
+        with pytest.raises(
+            StateLostError, match=r"supervisor\.lock was removed while it was in use.*stop the server before"
+        ):
+            held.beat()

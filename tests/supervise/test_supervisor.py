@@ -122,8 +122,8 @@ def test_a_file_that_ended_is_finished_once_and_its_client_stays_until_all_is_de
     wait_until(lambda: "client work draining" in house.starts(key), "a delivering client is started")
     (house.folder(key) / "deliver").touch()
     wait_until(lambda: children() == [] and not house.lent_ports(), "all is delivered")
-    record = house.wait_for(key, TaskState.FINISHED)
-    assert (record.port, record.restarts) == (0, 0)
+    wait_until(lambda: (row := house.record(key)) and row.port == 0, "the port is free in the store too")
+    assert house.wait_for(key, TaskState.FINISHED).restarts == 0
     assert house.folder(key).is_dir()
 
 
@@ -151,7 +151,9 @@ def test_a_deleted_task_delivers_what_it_raised_before_it_goes(make_house: MakeH
     assert not house.folder(key).exists()
 
 
-def test_a_deleted_task_whose_receiver_is_away_goes_when_its_time_is_over(make_house: MakeHouse) -> None:
+def test_a_deleted_task_whose_receiver_is_away_goes_when_its_time_is_over(
+    make_house: MakeHouse, caplog: pytest.LogCaptureFixture
+) -> None:
     house = make_house(drain_timeout_s=0.3)
     house.client = ["raise"]
     house.open()
@@ -160,6 +162,7 @@ def test_a_deleted_task_whose_receiver_is_away_goes_when_its_time_is_over(make_h
     house.store.delete("t1")
     wait_until(lambda: house.record(key) is None, "the row is gone")
     assert children() == []
+    assert "deleted with 1 alarms that no receiver took in time" in caplog.text
 
 
 def test_a_task_can_be_deleted_in_every_state(make_house: MakeHouse) -> None:
@@ -232,6 +235,21 @@ def test_a_new_supervisor_starts_what_ran_and_leaves_what_ended(make_house: Make
     assert not orphan.exists()
 
 
+def test_folders_stay_while_the_database_knows_no_task_at_all(
+    make_house: MakeHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = make_house()
+    folder = house.folder("0123456789abcdef")
+    folder.mkdir(parents=True)
+    house.open()
+    wait_until(lambda: "the database has no task, but 1 folders" in caplog.text, "it says so")
+    house.close()
+    assert folder.exists()
+    house.create()
+    house.open()
+    wait_until(lambda: not folder.exists(), "it is gone once tasks are there")
+
+
 def test_what_was_delivered_is_not_looked_after_again(make_house: MakeHouse) -> None:
     house = make_house()
     house.engine, house.client = ["finish"], ["raise"]
@@ -247,6 +265,23 @@ def test_what_was_delivered_is_not_looked_after_again(make_house: MakeHouse) -> 
     house.open()
     house.wait_for(other, TaskState.RUNNING)
     assert len(house.starts(key)) == count
+
+
+def test_alarms_that_a_broken_client_could_not_deliver_are_tried_by_the_next_supervisor(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.engine, house.client = ["finish"], ["raise"]
+    house.drain = "exit:64:bad setting"
+    house.open()
+    key = house.create()
+    house.wait_for(key, TaskState.FINISHED)
+    os.kill(house.pid(key, "client"), signal.SIGKILL)
+    wait_until(lambda: not house.lent_ports(), "it is given up")
+    house.close()
+    count = len(house.starts(key))
+    (house.folder(key) / "deliver").touch()
+    house.drain = "work"
+    house.open()
+    wait_until(lambda: house.starts(key)[count:] == ["client work draining"], "it is tried again")
 
 
 def test_stopping_ends_everything_and_keeps_the_states(make_house: MakeHouse) -> None:
@@ -315,6 +350,22 @@ def test_a_full_disk_is_waited_for(make_house: MakeHouse) -> None:
     house.wait_for(key, TaskState.RUNNING)
 
 
+def test_silence_on_a_full_disk_is_not_called_a_hang(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    house.engine = ["hang", "work"]
+    full = OSError(28, "No space left on device")
+
+    def write(*_: Any, **__: Any) -> None:
+        raise full
+
+    monkeypatch.setattr("streamserver.supervise.group.write_atomically", write)
+    house.open()
+    key = house.create()
+    reason = house.wait_for(key, TaskState.BACKOFF).reason
+    assert reason.startswith(f"{house.folder(key)}: No space left on device; check the disk's free space")
+    house.wait_for(key, TaskState.RUNNING)
+
+
 def test_a_task_whose_handling_breaks_does_not_stop_its_neighbours(
     make_house: MakeHouse, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,11 +391,14 @@ def test_a_store_that_cannot_be_read_or_written_for_a_while_changes_nothing(
     key = house.create()
     house.wait_for(key, TaskState.RUNNING)
     with monkeypatch.context() as broken, caplog.at_level(logging.ERROR):
-        for name in ("version", "set_state"):
-            broken.setattr(house.store, name, fail)
+        written: list[int] = []
+        broken.setattr(house.store, "version", fail)
+        broken.setattr(house.store, "set_state", lambda *_, **__: written.append(1) or fail())
         os.kill(house.pid(key, "engine"), signal.SIGKILL)
         wait_until(lambda: house.starts(key).count("engine work") == 2, "the engine is back")
-        wait_until(lambda: any("cannot be read" in r.getMessage() for r in caplog.records), "it is said")
+        wait_until(lambda: len(written) > 1, "it is tried again")
+    trouble = [r.getMessage() for r in caplog.records if "disk I/O error" in r.getMessage()]
+    assert len(trouble) == 1 and "cannot be" in trouble[0], "it is said, and not in every round"
     wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "it is written")
 
 
