@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ from streamserver.models.store import FoundModel, ModelStore
 from streamserver.models.yolox import YoloX
 from streamserver.vision.roi import Roi
 
+logger = logging.getLogger(__name__)
+
 _FAMILY = "yolox"
+_SCALED_DOWN = 0.1
+"""A factor below this brings pixels to about 0 to 1, or to units of a standard deviation."""
 
 
 class YoloxElement(Element):
@@ -43,6 +48,15 @@ class YoloxElement(Element):
         """Finds and loads the weights, and reports what runs where."""
         found = self._find()
         registered = found.entry.preprocess if found.entry else None
+        if registered is None and max(self._normalisation.scale) < _SCALED_DOWN:
+            logger.warning(
+                "%s: element %d: '%s' gets pixels from 0 to %.2g, as 'std' says; the official export of YOLOX takes "
+                "0 to 255: if nothing is found, leave 'mean' and 'std' out",
+                self.context.config_file,
+                self.context.element_id,
+                found.path.name,
+                255 * max(self._normalisation.scale),
+            )
         settings = self.context.settings
         self._detector = YoloX.load(
             found.path,

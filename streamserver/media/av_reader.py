@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Iterator, Mapping
 
 import av
@@ -47,6 +49,7 @@ class VideoReader:
         address: what FFmpeg opens.
         options: FFmpeg's options for this protocol.
         timeout_s: seconds to open and seconds to read, ``None`` for no limit.
+        blind_s: seconds of data without a picture after which it is given up, ``None`` for no limit.
 
     Raises:
         av.FFmpegError: it cannot be opened.
@@ -59,11 +62,13 @@ class VideoReader:
         *,
         options: Mapping[str, str] | None = None,
         timeout_s: tuple[float, float] | None = None,
+        blind_s: float | None = None,
     ) -> None:
+        self._blind_s = math.inf if blind_s is None else blind_s
         self._container = av.open(address, options=dict(options or {}), timeout=timeout_s, metadata_errors="replace")
         if not self._container.streams.video:
             self._container.close()
-            raise SourceError(f"'{mask_credentials(address)}' has no video stream")
+            raise SourceError("it has no video stream")
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = 1
 
@@ -92,13 +97,19 @@ class VideoReader:
 
         Raises:
             av.FFmpegError: the container itself cannot be read on.
+            SourceError: data goes on coming, and for ``blind_s`` no picture could be decoded from it.
         """
         broken = 0
+        last_frame = time.monotonic()
         for packet in self._container.demux(self._stream):
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    yield frame
+                    last_frame = time.monotonic()
             except av.FFmpegError:
                 broken += 1
+            if time.monotonic() - last_frame > self._blind_s:
+                raise SourceError(f"data comes, but for {self._blind_s:.0f} s no picture could be decoded from it")
         if broken:
             logger.warning("%d packets could not be decoded and were left out", broken)
 

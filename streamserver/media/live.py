@@ -27,6 +27,11 @@ CONTINUITY_S = 5.0
 
 _OPEN_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 5.0
+"""FFmpeg notices silence on RTSP after twice this time: at the first expiry it only flushes its parser."""
+
+_BLIND_S = 60.0
+"""Longest wait for a first or next picture while data comes; cameras that save bandwidth send a key frame a minute."""
+
 _TIMEOUT_US = str(int(_READ_TIMEOUT_S * 1_000_000))
 _PROBE = {"analyzeduration": "1000000", "probesize": "1000000"}
 _OPTIONS = {
@@ -62,6 +67,15 @@ def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> I
         stream.wait_before_next(reason)
 
 
+def _reason(error: av.FFmpegError, *, waited_in_vain: bool) -> str:
+    """Why a connection ended. A host that takes the connection and says nothing is invalid data to FFmpeg's RTSP."""
+    if error.errno == errno.EIO:
+        return "the stream broke off"
+    if waited_in_vain and isinstance(error, av.error.InvalidDataError):
+        return "no answer in time"
+    return reason_in_words(error)
+
+
 class _Stream:
     """What one stream remembers from connection to connection."""
 
@@ -77,6 +91,7 @@ class _Stream:
     def connection(self) -> Generator[SourceFrame, None, str]:
         """The frames of one connection; the generator's value is why it ended, in words."""
         since = None
+        opened = time.monotonic()
         try:
             for frame_id, picture in enumerate(self._pictures()):
                 now = time.monotonic()
@@ -86,7 +101,8 @@ class _Stream:
                 yield SourceFrame(frame_id, self._loop, time.time_ns() // 1000, discontinuity=broken, picture=picture)
             reason = "the stream ended"
         except av.FFmpegError as e:
-            reason = "the stream broke off" if e.errno == errno.EIO else reason_in_words(e)
+            waited_in_vain = since is None and time.monotonic() - opened >= _READ_TIMEOUT_S
+            reason = _reason(e, waited_in_vain=waited_in_vain)
         except SourceError as e:
             reason = e.message
         if since is not None and time.monotonic() - since >= _HEALTHY_S:
@@ -117,6 +133,7 @@ class _Stream:
             self._spec.url,
             options=_OPTIONS[self._spec.source_type],
             timeout_s=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S),
+            blind_s=_BLIND_S,
         ) as reader:
             in_bursts = self._spec.paced and bool(reader.format_names & _IN_BURSTS)
             pacer = TimestampPacer(self._stopping) if in_bursts else None

@@ -6,7 +6,9 @@ and ``read(spec, *, stopping, on_state)``, an iterator of ``SourceFrame``.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import logging
 import pkgutil
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +20,8 @@ from streamserver.core.errors import SourceMissingError
 from streamserver.core.picture import Picture
 from streamserver.core.states import SourceState
 from streamserver.core.urls import mask_credentials
+
+logger = logging.getLogger(__name__)
 
 AS_FAST_AS_IT_GOES = -1
 """The ``fps`` of a channel that is not paced."""
@@ -77,11 +81,23 @@ class _Kind(Protocol):
 def open_source(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> Iterator[SourceFrame]:
     """Reads ``spec``: frames in order, ending after the last loop of a file or once ``stopping`` is set.
 
+    A frame of another size than the one before is a discontinuity: what was remembered is in pixels of the old size.
+
     Raises:
         SourceMissingError: the source does not exist or cannot be read, and trying again will not help.
         SourceError: it cannot be read now.
     """
-    return _kind_of(spec).read(spec, stopping=stopping, on_state=on_state)
+    return _breaking_at_sizes(_kind_of(spec).read(spec, stopping=stopping, on_state=on_state), spec.masked_url)
+
+
+def _breaking_at_sizes(frames: Iterator[SourceFrame], name: str) -> Iterator[SourceFrame]:
+    size_wh = None
+    for frame in frames:
+        before, size_wh = size_wh, frame.picture.size_wh
+        if before not in (None, size_wh):
+            logger.warning("%s: the picture changed its size from %s to %s", name, before, size_wh)
+            frame = dataclasses.replace(frame, discontinuity=True)
+        yield frame
 
 
 def _kind_of(spec: SourceSpec) -> _Kind:

@@ -54,6 +54,7 @@ def _list(store: ModelStore) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print("  ".join([*(text.ljust(width) for text, width in zip(row[:3], widths, strict=True)), row[3]]))
+    print(f"searched: {store.searched}")
     return 0
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
+import queue
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from streamserver.core.urls import mask_credentials
 
 TIMEOUT_S = 20.0
-"""Longest silence while connecting or receiving."""
+"""Longest silence while receiving."""
+
+ANSWER_S = 5.0
+"""Longest wait for a server's first answer, from looking up its name on: a task that starts must not wait for more."""
 
 MAX_BYTES = 4_000_000_000
 """No weights of ours are larger; an answer without an end must not fill the disk."""
@@ -31,7 +37,7 @@ class DownloadError(Exception):
     """A file could not be fetched; the message says why, addresses masked."""
 
 
-def download(url: str, target: Path, *, sha256: str, on_progress: OnProgress, timeout_s: float = TIMEOUT_S) -> None:
+def download(url: str, target: Path, *, sha256: str, on_progress: OnProgress, answer_s: float = ANSWER_S) -> None:
     """Fetches ``url`` into ``target``; the caller makes sure that nobody else fetches the same target.
 
     Args:
@@ -39,14 +45,14 @@ def download(url: str, target: Path, *, sha256: str, on_progress: OnProgress, ti
         target: where the file goes, in one step, once its checksum is right; its folder must exist.
         sha256: the checksum it must have.
         on_progress: called after each piece.
-        timeout_s: longest silence while connecting or receiving.
+        answer_s: longest wait for the server's first answer.
 
     Raises:
         DownloadError: anything from a refused connection to a wrong checksum; nothing is left behind.
     """
     part = target.with_name(f".{target.name}.part")
     try:
-        digest = _receive(url, part, on_progress, timeout_s)
+        digest = _receive(url, part, on_progress, answer_s)
         if digest != sha256:
             raise DownloadError(f"{mask_credentials(url)}: sha256 is {digest}, expected {sha256}")
         part.replace(target)
@@ -56,10 +62,9 @@ def download(url: str, target: Path, *, sha256: str, on_progress: OnProgress, ti
         part.unlink(missing_ok=True)
 
 
-def _receive(url: str, part: Path, on_progress: OnProgress, timeout_s: float) -> str:
-    request = urllib.request.Request(url, headers={"User-Agent": "stream-server"})
+def _receive(url: str, part: Path, on_progress: OnProgress, answer_s: float) -> str:
     digest, received = hashlib.sha256(), 0
-    with urllib.request.urlopen(request, timeout=timeout_s) as reply, part.open("wb") as file:
+    with _open(url, answer_s) as reply, part.open("wb") as file:
         length = reply.headers.get("Content-Length")
         total = int(length) if length and length.isdigit() else None
         while chunk := reply.read(_CHUNK_BYTES):
@@ -72,6 +77,36 @@ def _receive(url: str, part: Path, on_progress: OnProgress, timeout_s: float) ->
     if total is not None and received != total:
         raise DownloadError(f"{mask_credentials(url)}: broken off after {received} of {total} bytes")
     return digest.hexdigest()
+
+
+def _open(url: str, answer_s: float) -> Any:
+    """The server's answer, ready to be read.
+
+    Looking up a name knows no timeout, and a host with six addresses is given six: so a thread asks, and is left
+    behind when it takes too long.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "stream-server"})
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def ask() -> None:
+        try:
+            answer: Any = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            answer = e
+        answers.put(answer)
+        if given_up.is_set() and hasattr(answer, "close"):
+            answer.close()
+
+    threading.Thread(target=ask, name="download", daemon=True).start()
+    try:
+        answer = answers.get(timeout=answer_s)
+    except queue.Empty:
+        given_up.set()
+        raise TimeoutError(f"no answer within {answer_s:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _reason(error: Exception) -> str:

@@ -14,11 +14,14 @@ from streamserver.core.errors import ModelError, ModelNotFoundError
 from streamserver.core.files import write_atomically
 from streamserver.core.settings import Settings
 from streamserver.models.checksum import remembered_sha256, sha256_of
-from streamserver.models.download import DownloadError, ProgressBar, download
+from streamserver.models.download import ANSWER_S, DownloadError, ProgressBar, download
 from streamserver.models.registry import REGISTRY_FILE, ModelEntry, Registry
 
 RETRY_AFTER_S = 600.0
 """After a failed download, how long a task does not try again on its own."""
+
+PATIENT_ANSWER_S = 30.0
+"""How long somebody who asks for a download waits for the server; a task waits ``ANSWER_S``."""
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +97,11 @@ class ModelStore:
     def locate(self, entry: ModelEntry) -> Path | None:
         """Where an entry's file is, unchecked; ``None`` when it is in no model directory."""
         return next((folder / entry.file for folder in self._dirs if (folder / entry.file).is_file()), None)
+
+    @property
+    def searched(self) -> str:
+        """The model directories in words, in order."""
+        return ", ".join(f"{folder}" if folder.is_dir() else f"{folder} (no such folder)" for folder in self._dirs)
 
     def check(self, entry: ModelEntry, path: Path) -> None:
         """Reads the file and raises ``ModelError`` when its checksum is not the entry's."""
@@ -172,7 +180,8 @@ class ModelStore:
         logger.info("fetching '%s' from %s into %s", entry.file, entry.url, target.parent)
         bar = ProgressBar(entry.file)
         try:
-            download(entry.url, target, sha256=entry.sha256, on_progress=bar)
+            answer_s = ANSWER_S if remember else PATIENT_ANSWER_S
+            download(entry.url, target, sha256=entry.sha256, on_progress=bar, answer_s=answer_s)
         except DownloadError as e:
             write_atomically(failure, str(e).encode())
             raise self._missing(entry, f"fetching it failed: {e}") from e
@@ -194,13 +203,13 @@ class ModelStore:
 
     def _missing(self, entry: ModelEntry, problem: str) -> ModelNotFoundError:
         return ModelNotFoundError(
-            f"model '{entry.name}' ({entry.file}) is not in {_listed(self._dirs)}, and {problem}",
+            f"model '{entry.name}' ({entry.file}) is not in {self.searched}, and {problem}",
             cure=f"run 'python -m streamserver.models fetch {entry.name}', or put the file into {self._cache}",
         )
 
     def _unknown(self, name: str) -> ModelNotFoundError:
         return ModelNotFoundError(
-            f"model '{name}' is no file, not in {_listed(self._dirs)} and not in configs/models.yaml",
+            f"model '{name}' is no file, not in {self.searched} and not in configs/models.yaml",
             cure=f"known names: {', '.join(self.registry.models) or 'none'}",
         )
 
@@ -212,10 +221,6 @@ def _compare(entry: ModelEntry, path: Path, digest: str) -> None:
             cure=f"delete it and run 'python -m streamserver.models fetch {entry.name}', or, for weights of your own, "
             "give them another name and write their path into the graph",
         )
-
-
-def _listed(folders: list[Path]) -> str:
-    return ", ".join(str(folder) for folder in folders)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import functools
 import io
 import logging
 import platform
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +86,11 @@ def choose_providers(device: str) -> ProviderChoice:
         return ProviderChoice((CPU,))
     obstacle = cuda_obstacle(available=onnxruntime.get_available_providers(), device_count=cuda_device_count())
     if not obstacle:
-        _load_cuda_libraries()
-        return ProviderChoice(((CUDA, dict(_CUDA_OPTIONS)), CPU))
+        obstacle = cuda_library_problem()
+        if not obstacle:
+            return ProviderChoice(((CUDA, dict(_CUDA_OPTIONS)), CPU))
+        if device == "auto":
+            logger.warning("there is a GPU, but %s; %s", obstacle, _PACKAGES)
     if device == "cuda":
         raise ModelError(
             f"device 'cuda' cannot be used: {obstacle}", cure="make it work, or set STREAMSERVER_DEVICE=auto"
@@ -120,10 +124,22 @@ def check_providers(choice: ProviderChoice, used: list[str], *, device: str, nam
     return provider
 
 
-def _load_cuda_libraries() -> None:
-    """Loads CUDA and cuDNN from the nvidia-* packages if they are installed; what it prints goes to the debug log."""
+@functools.cache
+def cuda_library_problem() -> str:
+    """Loads CUDA and cuDNN from the nvidia-* packages or the system; which cannot be loaded, in words, or nothing.
+
+    Asks before ONNX Runtime has to find out, for it writes a coloured error to stderr and falls back. (Its provider's
+    own library cannot be tried instead: loaded by anybody else, it crashes.)
+    """
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         onnxruntime.preload_dlls()
     if said.getvalue():
         logger.debug("onnxruntime: %s", said.getvalue().strip())
+    missing = missing_libraries(said.getvalue())
+    return f"CUDA lacks {', '.join(missing)}" if missing else ""
+
+
+def missing_libraries(said: str) -> list[str]:
+    """The libraries that ``onnxruntime.preload_dlls`` says it could not load."""
+    return re.findall(r"^Failed to load ([^\s:]+)", said, re.MULTILINE)

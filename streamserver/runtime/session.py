@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-from streamserver.core.errors import ModelError
-from streamserver.runtime.providers import check_providers, choose_providers
+from streamserver.core.errors import DeviceError, ModelError
+from streamserver.runtime.providers import CPU, check_providers, choose_providers
 
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
     kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
@@ -62,12 +62,14 @@ class Session:
             One array for each output, in order; the caller's to keep.
 
         Raises:
-            ModelError: the arrays do not fit, or the device failed; names the model.
+            ModelError: the arrays do not fit; names the model.
+            DeviceError: it failed on a GPU, where a full memory or another program may be the cause.
         """
         try:
             return list(self._session.run(None, dict(inputs)))
         except _RUN_ERRORS as e:
-            raise ModelError(f"'{self.name}' failed on {self.provider}: {_first_line(e)}") from e
+            kind = ModelError if self.provider == CPU else DeviceError
+            raise kind(f"'{self.name}' failed on {self.provider}: {_first_line(e)}") from e
 
 
 def open_session(path: Path, *, device: str = "auto", threads: int = 1) -> Session:
@@ -90,6 +92,7 @@ def open_session(path: Path, *, device: str = "auto", threads: int = 1) -> Sessi
             f"'{path}' cannot be loaded: {_first_line(e)}",
             cure="is it a whole ONNX file? 'python -m streamserver.models verify' checks the known ones",
         ) from e
+    session.disable_fallback()  # it would go on with another provider than the one that we report
     provider = check_providers(choice, session.get_providers(), device=device, name=path.name)
     return Session(path.name, provider, session)
 

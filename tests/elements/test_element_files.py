@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from streamserver import elements
 from streamserver.core.errors import GraphError
 from streamserver.engine.element import Element
+from streamserver.geometry.tracking.byte_tracker import ByteTrackOptions
 
 
 def test_every_file_is_an_element_of_its_name() -> None:
@@ -20,6 +23,16 @@ def test_every_file_is_an_element_of_its_name() -> None:
 def test_an_unknown_name_says_which_is_near() -> None:
     with pytest.raises(GraphError, match="no element 'http_pusch'; did you mean 'http_push'"):
         elements.element_class("http_pusch")
+
+
+def test_every_element_and_every_key_of_a_filter_is_in_the_documentation() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "elements.md").read_text()
+    sections = {name for line in text.splitlines() if line.startswith("## ") for name in line[3:].split(", ")}
+    assert elements.available() <= sections
+    spec = (Path(__file__).resolve().parents[2] / "streamserver" / "geometry" / "rules" / "spec.py").read_text()
+    keys = set(re.findall(r'entry, "([a-z_]+)"', spec)) | {field.name for field in fields(ByteTrackOptions)}
+    assert len(keys) > 12
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 
 
 @pytest.mark.parametrize("name", ["", "_push_connection", "__init__", "../decode", "os", "decode.x"])

@@ -122,14 +122,18 @@ def test_people_are_found_and_the_registry_wins_over_the_graphs_preprocessing(
 
 
 def test_for_a_file_the_registry_does_not_know_the_graph_says_how_to_preprocess(
-    tmp_path: Path, pedestrians: np.ndarray
+    tmp_path: Path, pedestrians: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     weights = assets.model("yolox_nano.onnx").read_bytes()
     (tmp_path / "mine.onnx").write_bytes(weights + b"\x92\x03\x00")
     raw = seen(opened(tmp_path, model_path="mine.onnx"), pedestrians)
     same = seen(opened(tmp_path, model_path="mine.onnx", mean=[0, 0, 0], std=[1 / 255] * 3), pedestrians)
-    wrong = seen(opened(tmp_path, model_path="mine.onnx", mean=[0, 0, 0], std=[255] * 3), pedestrians)
+    assert caplog.text == ""
+    wrong = seen(opened(tmp_path, model_path="mine.onnx", mean=[0, 0, 0], std=[1, 1, 1]), pedestrians)
     assert (len(raw), len(same), len(wrong)) == (10, 10, 0)
+    assert (
+        "'mine.onnx' gets pixels from 0 to 1, as 'std' says; the official export of YOLOX takes 0 to 255" in caplog.text
+    )
 
 
 def test_a_bmodel_of_people_reports_people_only(tmp_path: Path) -> None:

@@ -130,3 +130,52 @@ def test_backoff_grows_to_half_a_minute_and_never_hammers() -> None:
         waits = [live.backoff_s(failures) for _ in range(200)]
         assert 0.1 <= min(waits) <= max(waits) <= longest
         assert max(waits) > 0.7 * longest
+
+
+@pytest.mark.usefixtures("quick_backoff")
+def test_another_picture_size_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    small = write_clip(tmp_path / "a.ts", frames=12).read_bytes()
+    large = write_clip(tmp_path / "b.ts", frames=12, size_wh=(96, 64)).read_bytes()
+    with Camera(small + large) as camera:
+        frames = read_some(camera.url, 30, [])
+    sizes = [frame.picture.size_wh for frame in frames]
+    assert sizes == [(64, 48)] * 12 + [(96, 64)] * 12 + [(64, 48)] * 6
+    assert [row for row, frame in enumerate(frames) if frame.discontinuity] == [0, 12, 24]
+    assert "the picture changed its size from (64, 48) to (96, 64)" in caplog.text
+
+
+def reasons_of_failures(url: str, source_type: str, count: int = 1) -> list[str]:
+    """Why the first connections of a stream that gives no picture fail."""
+    stopping = threading.Event()
+    reasons: list[str] = []
+
+    def note(state: SourceState, why: str) -> None:
+        reasons.extend([why] * (state == SourceState.RECONNECTING))
+        if len(reasons) == count:
+            stopping.set()
+
+    assert list(open_source(SourceSpec(url=url, source_type=source_type), stopping=stopping, on_state=note)) == []
+    return reasons
+
+
+@pytest.mark.usefixtures("quick_backoff")
+def test_data_without_a_picture_says_so_instead_of_hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_BLIND_S", 0.0)
+    clip = write_clip(tmp_path / "a.ts", frames=200).read_bytes()
+    without_key_frame = clip[len(clip) // 188 // 2 * 188 :]
+    with Camera(without_key_frame) as camera:
+        reasons = reasons_of_failures(camera.url, "HTTP")
+    assert reasons == ["data comes, but for 0 s no picture could be decoded from it"]
+
+
+@pytest.mark.usefixtures("quick_backoff")
+@pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp"])
+def test_a_host_that_never_answers_is_told_from_one_that_sends_no_video(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_OPTIONS", {kind: {} for kind in live.SOURCE_TYPES})
+    monkeypatch.setattr(live, "_OPEN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(live, "_READ_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live/cam"
+        assert reasons_of_failures(url, scheme.upper()) == ["no answer in time"]

@@ -41,10 +41,13 @@ def run(registry: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_list_shows_where_each_file_is_and_what_is_missing(registry: Path) -> None:
     done = run(registry, "list")
     assert done.returncode == 0
-    head, here, gone = done.stdout.splitlines()
+    head, here, gone, searched = done.stdout.splitlines()
     assert head.split() == ["name", "task", "licence", "where"]
     assert here.split() == ["here", "finds", "MIT", str(registry.parent / "mine" / "here.onnx")]
     assert gone.split(maxsplit=3) == ["gone", "loses", "MIT", "missing, and nobody offers it for download"]
+    assert searched.startswith(f"searched: {PROJECT_DIR / 'models'}")
+    assert str(registry.parent / "mine") in searched
+    assert searched.endswith(" (no such folder)")
 
 
 def test_fetch_gets_what_it_can_and_fails_for_the_rest(registry: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -279,6 +280,31 @@ def test_a_download_reports_its_progress(tmp_path: Path, server: _Server) -> Non
     assert seen[-1] == (300_000, 300_000)
     download(f"{url}/unknown-length", tmp_path / "b", sha256=SHA256, on_progress=lambda *row: seen.append(row))
     assert seen[-1] == (300_000, None)
+
+
+def test_a_server_that_never_answers_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        with pytest.raises(DownloadError, match=r"/a: no answer within 0\.05 s"):
+            download(url, tmp_path / "a", sha256=SHA256, on_progress=lambda received, total: None, answer_s=0.05)
+
+
+def test_a_name_that_is_looked_up_for_ever_does_not_hold_up_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def look_up(*_: object, **__: object) -> None:
+        over.wait(30)
+        raise socket.gaierror("nobody knows it")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    url = "http://weights.invalid/a"
+    try:
+        with pytest.raises(DownloadError, match="no answer within"):
+            download(url, tmp_path / "a", sha256=SHA256, on_progress=lambda received, total: None, answer_s=0.05)
+    finally:
+        over.set()
 
 
 def test_secrets_of_an_address_stay_out_of_messages(tmp_path: Path, server: _Server) -> None:

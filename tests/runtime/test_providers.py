@@ -1,10 +1,17 @@
 """Which provider is asked for, and what is said about the one that came; decisions only, so no GPU is needed."""
 
 import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from streamserver.core.errors import ModelError
+from streamserver.core.settings import PROJECT_DIR
 from streamserver.runtime.providers import (
     CPU,
     CUDA,
@@ -13,6 +20,7 @@ from streamserver.runtime.providers import (
     choose_providers,
     cuda_device_count,
     cuda_obstacle,
+    missing_libraries,
 )
 
 CUDA_WANTED = ProviderChoice(((CUDA, {}), CPU))
@@ -46,6 +54,48 @@ def test_auto_never_fails_and_says_why_it_takes_the_cpu() -> None:
 def test_cuda_without_a_gpu_is_an_error_with_a_cure() -> None:
     with pytest.raises(ModelError, match=r"device 'cuda' cannot be used: .*STREAMSERVER_DEVICE=auto"):
         choose_providers("cuda")
+
+
+@pytest.mark.skipif(cuda_device_count() > 0, reason="this machine has a GPU")
+@pytest.mark.skipif(CUDA not in onnxruntime.get_available_providers(), reason="this onnxruntime is without CUDA")
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_without_the_libraries_of_cuda_is_told_by_their_names(tmp_path: Path, device: str) -> None:
+    """A driver that offers a GPU, made here, and none of CUDA's libraries."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to make a driver with")
+    (tmp_path / "driver.c").write_text("int cuInit(unsigned f){return 0;} int cuDeviceGetCount(int *c){*c=1;return 0;}")
+    driver = [compiler, "-shared", "-fPIC", "-o", str(tmp_path / "libcuda.so.1"), str(tmp_path / "driver.c")]
+    subprocess.run(driver, check=True)
+    code = (
+        "import logging, sys; logging.basicConfig(format='%(levelname)s %(message)s')\n"
+        "from streamserver.runtime.providers import choose_providers\n"
+        "from streamserver.core.errors import ModelError\n"
+        "try: print(choose_providers(sys.argv[1]).providers)\n"
+        "except ModelError as e: print(e)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, device],
+        cwd=PROJECT_DIR,
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if device == "cuda":
+        assert done.stdout.startswith("device 'cuda' cannot be used: CUDA lacks libcu")
+        assert done.stderr == ""
+    else:
+        assert done.stdout == "('CPUExecutionProvider',)\n"
+        assert done.stderr.startswith("WARNING there is a GPU, but CUDA lacks libcu")
+
+
+def test_what_onnxruntime_says_names_the_missing_libraries() -> None:
+    said = (
+        "Failed to load libcublas.so.13: libcublas.so.13: cannot open\nPlease follow https://a\nFailed to load b.so: x"
+    )
+    assert missing_libraries(said) == ["libcublas.so.13", "b.so"]
+    assert missing_libraries("all is well") == []
 
 
 def test_a_silent_fallback_is_an_error_when_cuda_was_demanded() -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state
 
-from streamserver.core.errors import ModelError
+from streamserver.core.errors import DeviceError, ModelError
 from streamserver.core.settings import PROJECT_DIR
-from streamserver.runtime.session import TensorSpec, open_session
+from streamserver.runtime.providers import CUDA
+from streamserver.runtime.session import Session, TensorSpec, open_session
 from tests import assets
 from tests.runtime import onnx_bytes
 
@@ -41,6 +43,20 @@ def test_a_session_runs(doubling: Path) -> None:
 def test_arrays_that_do_not_fit_are_refused_by_name(doubling: Path, inputs: dict[str, np.ndarray]) -> None:
     with pytest.raises(ModelError, match=r"'doubling.onnx' failed on CPUExecutionProvider"):
         open_session(doubling, device="cpu").run(inputs)
+
+
+def test_a_failing_gpu_is_no_fault_of_the_model() -> None:
+    class Broken:
+        def get_inputs(self) -> list[object]:
+            return []
+
+        get_outputs = get_inputs
+
+        def run(self, *_: object) -> None:
+            raise onnxruntime_pybind11_state.EPFail("out of memory\nstack")
+
+    with pytest.raises(DeviceError, match=r"^'m.onnx' failed on CUDAExecutionProvider: out of memory$"):
+        Session("m.onnx", CUDA, Broken()).run({})
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", bytes(range(256))])
