@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Sets up .venv if needed, then runs the linter, the type checker and every test. Arguments go to pytest.
 set -eu
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0")")"
 . tools/venv.sh
-ensure_venv requirements.txt requirements-dev.txt
+ensure_venv . requirements.txt requirements-dev.txt
 
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .

@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# Sets up .venv if needed, then starts the server, or with --demo shows what it does.
+# Sets up .venv if needed, then starts the server, or with --demo shows what it does. Paths count from where you stand.
 #
 #   ./start_server.sh [--host H] [--port P] [--state_dir D] [--stream_path S] [--config F]
-#   ./start_server.sh --demo [--seconds N] [--video PATH|rtsp://…] [--direction left|right|both] [--output DIR]
+#   ./start_server.sh --demo [--seconds N] [--video PATH|rtsp://…] [--line X1,Y1,X2,Y2] [--direction left|right|both]
+#                            [--output DIR]
 #
 # The old server's single argument (0 or 1, is_single_process) is accepted and has no effect: every task has its own process.
 set -eu
-cd "$(dirname "$0")"
-. tools/venv.sh
-ensure_venv requirements.txt
+root=$(dirname "$(readlink -f "$0")")
+. "$root/tools/venv.sh"
+ensure_venv "$root" requirements.txt
 
 case "${1:-}" in
   0 | 1) shift ;;
 esac
 for argument in "$@"; do
   if [ "$argument" = --demo ]; then
-    exec .venv/bin/python -m streamserver.demo "$@"
+    export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+    exec "$root/.venv/bin/python" -P -m streamserver.demo "$@"
   fi
 done
-exec .venv/bin/python start.py "$@"
+exec "$root/.venv/bin/python" "$root/start.py" "$@"

@@ -1,47 +1,64 @@
 # Sourced by start_server.sh and run_tests.sh: makes .venv with the pinned packages, once, and again when a pin changed.
 # shellcheck shell=bash
 
-# Usage: ensure_venv REQUIREMENTS_FILE...   (relative to the project root, which is the current directory)
-ensure_venv() {
-  local python stamp wanted
-  wanted=$(cat "$@" | sha256sum | cut -d' ' -f1)
+# Usage: ensure_venv PROJECT_FOLDER REQUIREMENTS_FILE...   (the files are relative to the folder)
+ensure_venv() (
+  cd -- "$1"
+  shift
+  local wanted stamp python file options=()
+  wanted=$(cat -- "$@" | sha256sum | cut -d' ' -f1)
   stamp=.venv/.installed-$(printf '%s' "$*" | sha256sum | cut -c1-12)
-  if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
-    return 0
+  if is_installed; then
+    exit 0
   fi
-  exec 9>.venv.lock
-  flock 9
-  if [ ! -x .venv/bin/python ]; then
-    python=$(find_python) || return 1
+  python=$(find_python)
+  if ! { : >> .venv.lock; } 2> /dev/null; then
+    fail "$PWD cannot be written, so .venv cannot be made there; run this once as a user who may, then it is not needed"
+  fi
+  exec 9> .venv.lock
+  "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' # held until this subshell ends
+  if is_installed; then
+    exit 0
+  fi
+  if ! is_usable .venv/bin/python; then
     echo "Making .venv with $python ..."
-    if ! "$python" -m venv .venv; then
-      echo "error: '$python -m venv' failed; on Debian and Ubuntu: apt-get install python3.11-venv" >&2
+    if ! "$python" -m venv --clear .venv; then
       rm -rf .venv
-      return 1
+      fail "'$python -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv"
     fi
   fi
-  if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-    echo "Installing the pinned packages of $* ..."
-    local options=()
-    for file in "$@"; do options+=(-r "$file"); done
-    if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check "${options[@]}"; then
-      echo "error: the packages could not be installed; is a package index reachable? (pip config, HTTPS_PROXY)" >&2
-      return 1
-    fi
-    printf '%s\n' "$wanted" > "$stamp"
+  echo "Installing the pinned packages of $* ..."
+  for file in "$@"; do options+=(-r "$file"); done
+  if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check "${options[@]}"; then
+    fail "the packages could not be installed; is a package index reachable? (pip config, HTTPS_PROXY)"
   fi
-  flock -u 9
-  exec 9>&-
+  printf '%s\n' "$wanted" > "$stamp"
+)
+
+is_installed() {
+  [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2> /dev/null)" = "$wanted" ]
+}
+
+# An environment whose making was interrupted lacks pip, one of an older Python the right version.
+is_usable() {
+  [ -x "$1" ] && "$1" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null
 }
 
 find_python() {
-  local candidate
-  for candidate in "${PYTHON:-}" python3.11 python3; do
-    if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  local candidate candidates=(python3.11 python3)
+  if [ -n "${PYTHON:-}" ]; then
+    candidates=("$PYTHON")
+  fi
+  for candidate in "${candidates[@]}"; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
       echo "$candidate"
       return 0
     fi
   done
-  echo "error: Python 3.11 or newer is needed and was not found; install it or set PYTHON=/path/to/python3.11" >&2
-  return 1
+  fail "Python 3.11 or newer is needed and '${PYTHON:-python3}' is none; install it or set PYTHON=/path/to/python3.11"
+}
+
+fail() {
+  echo "error: $1" >&2
+  exit 1
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import signal
 import socket
@@ -20,19 +21,30 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from streamserver.core.errors import SourceError
 from streamserver.core.settings import PROJECT_DIR
+from streamserver.core.states import SourceState
 from streamserver.core.urls import mask_credentials, source_type
 
 _TASK_ID = "demo"
 _START_TIMEOUT_S = 60.0
+_MOTION_HINT = """\
+          whatever moves counts as a person; with the weights of a detector, found by STREAMSERVER_MODELS or by
+          'python -m streamserver.models fetch --all', only persons do"""
 
 
 def main() -> int:
     """Runs the demo; returns 0 when alarms came (or the user ended it), 1 otherwise."""
     options = _parse_options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server must not outlive its demo
     output = Path(options.output or PROJECT_DIR / "demo-output" / time.strftime("%Y%m%d-%H%M%S")).resolve()
+    logging.getLogger("streamserver").addHandler(logging.NullHandler())  # what it would say is printed here in full
     from streamserver.demo.receiver import Receiver
 
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SystemExit(f"error: {output}: {e.strerror}; choose another folder with --output") from e
     with Receiver(output / "alarms") as receiver:
         threading.Thread(target=receiver.serve_forever, name="receiver", daemon=True).start()
         address, line = _source(options, output)
@@ -53,7 +65,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--demo", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help="end after so many seconds; without it, on Ctrl-C")
     parser.add_argument("--video", help="a file or a stream (rtsp://…) instead of the drawn clip")
-    parser.add_argument("--line", help="the tripwire as X1,Y1,X2,Y2; default: upright through the middle")
+    parser.add_argument("--line", type=_line, help="the tripwire as X1,Y1,X2,Y2; default: upright through the middle")
     parser.add_argument("--direction", choices=("left", "right", "both"), default="both")
     parser.add_argument("--output", help="folder for pictures, logs and state; default: demo-output/<time>")
     options = parser.parse_args()
@@ -65,6 +77,14 @@ def _parse_options() -> argparse.Namespace:
     return options
 
 
+def _line(text: str) -> tuple[int, int, int, int]:
+    try:
+        x1, y1, x2, y2 = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no line; write four pixel numbers, e.g. 320,0,320,360") from None
+    return x1, y1, x2, y2
+
+
 def _source(options: argparse.Namespace, output: Path) -> tuple[str, tuple[int, int, int, int]]:
     """The address of the stream and the tripwire's end points."""
     if options.video:
@@ -73,25 +93,30 @@ def _source(options: argparse.Namespace, output: Path) -> tuple[str, tuple[int, 
     else:
         from streamserver.demo.clip import SIZE_WH, draw_clip
 
-        output.mkdir(parents=True, exist_ok=True)
         draw_clip(output / "clip.mp4")
         address, (width, height) = str(output / "clip.mp4"), SIZE_WH
-    if options.line:
-        x1, y1, x2, y2 = (int(part) for part in options.line.split(","))
-        return address, (x1, y1, x2, y2)
-    return address, (width // 2, 0, width // 2, height)
+    return address, options.line or (width // 2, 0, width // 2, height)
 
 
 def _picture_size(address: str) -> tuple[int, int]:
-    import av
+    """Width and height of the first picture; leaves with the reason when there is none."""
+    from streamserver.media.sources import SourceSpec, open_source
 
-    live = {"rtsp_transport": "tcp", "timeout": "5000000"} if address.startswith("rtsp") else {}
+    stopping = threading.Event()
+    reasons: list[str] = []
+
+    def note(state: SourceState, reason: str) -> None:
+        if state == SourceState.RECONNECTING:
+            reasons.append(reason)
+            stopping.set()
+
+    spec = SourceSpec(url=address, source_type=source_type(address))
     try:
-        with av.open(address, options=live, timeout=(10, 5)) as container:
-            video = container.streams.video[0]
-            return video.width, video.height
-    except (av.FFmpegError, IndexError) as e:
-        raise SystemExit(f"error: cannot open {mask_credentials(address)}: {mask_credentials(str(e))}") from e
+        for frame in open_source(spec, stopping=stopping, on_state=note):
+            return frame.picture.size_wh
+    except SourceError as e:
+        raise SystemExit(f"error: {e}") from e
+    raise SystemExit(f"error: {spec.masked_url}: {' '.join(reasons)}")
 
 
 def _start_server(port: int, output: Path) -> subprocess.Popen[bytes]:
@@ -101,10 +126,10 @@ def _start_server(port: int, output: Path) -> subprocess.Popen[bytes]:
         "STREAMSERVER_PORT": str(port),
         "STREAMSERVER_STATE_DIR": str(output / "state"),
     }
-    (output / "server.out").touch()
     with (output / "server.out").open("wb") as log:
+        tether = [sys.executable, "-m", "streamserver.launchers.tether", str(os.getpid())]
         return subprocess.Popen(
-            [sys.executable, "start.py"],
+            [*tether, sys.executable, "start.py"],
             cwd=PROJECT_DIR,
             env=environment,
             stdout=log,
@@ -125,14 +150,16 @@ def _show(
         return 1
     print(f"tripwire  {line}, direction: {options.direction}\n", flush=True)
     end = time.monotonic() + options.seconds if options.seconds else None
-    status = _watch(api, end)
+    status = _watch(api, end, motion_hint=_MOTION_HINT if options.video else "")
     if receiver.alarms == 0:
+        if status.get("Frames"):
+            print(f"nobody was seen to cross the line {line}; --line X1,Y1,X2,Y2 draws another", file=sys.stderr)
         print(f"no alarm came; the task's last status: {json.dumps(status, ensure_ascii=False)}", file=sys.stderr)
     _post(f"{api}/task/delete", {"TaskID": _TASK_ID})
     return 0 if receiver.alarms else 1
 
 
-def _watch(api: str, end: float | None) -> dict[str, Any]:
+def _watch(api: str, end: float | None, *, motion_hint: str) -> dict[str, Any]:
     """Prints the task's status whenever it changes, until ``end`` or until the task has ended."""
     shown = ""
     status: dict[str, Any] = {}
@@ -141,6 +168,9 @@ def _watch(api: str, end: float | None) -> dict[str, Any]:
         line = "  ".join(str(status.get(key)) for key in ("State", "Source", "Detector", "Reason") if status.get(key))
         if line != shown:
             print(f"status    {line}", flush=True)
+            if motion_hint and status.get("Detector") == "motion":
+                print(motion_hint, flush=True)
+                motion_hint = ""
             shown = line
         if status.get("State") in ("FINISHED", "FAILED"):
             time.sleep(2.0)

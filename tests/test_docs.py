@@ -1,0 +1,255 @@
+"""The manuals are true: what they name exists, and what exists is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamserver import elements
+from streamserver.core.messages import parse_create, parse_task_id
+from streamserver.core.settings import PROJECT_DIR, Settings
+from streamserver.elements.http_push import RETRY_S
+from streamserver.engine.element import ElementContext
+from streamserver.geometry.rules.spec import FilterSpec
+from streamserver.geometry.tracking.byte_tracker import ByteTrackOptions
+from streamserver.vision.motion import MotionOptions
+
+MANUALS = sorted([*PROJECT_DIR.glob("*.md"), *PROJECT_DIR.glob("docs/*.md"), *PROJECT_DIR.glob("samples/*/README.md")])
+_ROI = {"left": 0, "top": 0, "width": 9, "height": 9}
+_FILTER: dict[str, Any] = {
+    "type": 1,
+    "classes": [0],
+    "areas": [[{"left": 1, "top": 2}, {"left": 1, "top": 9}]],
+    "times": [{"time_start": "00 00 00", "time_end": "23 59 59"}],
+}
+CONFIGURATIONS: Mapping[str, list[dict[str, Any]]] = {
+    "decode": [{}],
+    "yolox": [
+        {"model_path": "m", "threshold_conf": {"a": 0.5}, "threshold_nms": 0.5, "class_names_file": None},
+        {"model_path": "m", "threshold_conf": 0.5, "threshold_nms": 0.5, "mean": [0] * 3, "std": [1] * 3, "roi": _ROI},
+    ],
+    "motion": [{"roi": _ROI}],
+    "bytetrack": [dataclasses.asdict(ByteTrackOptions())],
+    "filter": [
+        {"rules": [{"channel_id": 0, "filters": [_FILTER | {"mode": "cross"}]}]},
+        {"rules": [{"channel_id": 0, "filters": [_FILTER | {"alert_first_frames": 1}]}]},
+    ],
+    "http_push": [
+        {"ip": "127.0.0.1", "port": 1, "path": "/x"},
+        {"ip": "127.0.0.1", "port": 1, "path": "/x", "scheme": "https", "verify": False},
+    ],
+}
+"""For each element, configurations that together make it read every key that it knows."""
+
+_NOT_IN_TABLES = {"rules", "channel_id", "filters"}
+"""Keys of the filter that its example shows."""
+
+
+class _Recorder(dict[str, Any]):
+    """A configuration that notes which keys are asked for, in the objects within it too."""
+
+    def __init__(self, content: Mapping[str, Any], asked: set[str]) -> None:
+        super().__init__({key: _recording(value, asked) for key, value in content.items()})
+        self._asked = asked
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._asked.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        self._asked.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._asked.add(str(key))
+        return super().__contains__(key)
+
+
+def _recording(value: Any, asked: set[str]) -> Any:
+    if isinstance(value, dict):
+        return _Recorder(value, asked)
+    return [_recording(item, asked) for item in value] if isinstance(value, list) else value
+
+
+def keys_read_by(name: str) -> set[str]:
+    """The keys that an element's constructor asks for."""
+    asked: set[str] = set()
+    for content in CONFIGURATIONS[name]:
+        context = ElementContext(
+            element_id=1,
+            name=name,
+            config_file="test",
+            configure=_Recorder(content, asked),
+            settings=Settings(),
+            base_dir=PROJECT_DIR,
+        )
+        elements.element_class(name)(context)
+    return asked
+
+
+def section(name: str) -> str:
+    """The part of docs/elements.md about an element."""
+    text = (PROJECT_DIR / "docs" / "elements.md").read_text("utf-8")
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = part.partition("\n")
+        if name in re.split(r", *", title):
+            return body
+    raise AssertionError(f"docs/elements.md has no section '## {name}'")
+
+
+def default_of(name: str, key: str) -> str:
+    """What the table of an element says is the default of ``key``; keys that share a row share its order."""
+    for keys, default in re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", section(name), re.MULTILINE):
+        names = re.findall(r"`(\w+)`", keys)
+        if key in names:
+            values = [value.strip() for value in default.split(", ")]
+            return values[names.index(key)] if len(values) == len(names) else default.strip()
+    raise AssertionError(f"docs/elements.md, '{name}', has no row for {key}")
+
+
+@pytest.mark.parametrize("name", sorted(elements.available()))
+def test_every_element_has_a_section_that_names_each_key_it_reads(name: str) -> None:
+    text = section(name)
+    assert name in CONFIGURATIONS, f"tell CONFIGURATIONS how to make '{name}' read all its keys"
+    for key in keys_read_by(name) - _NOT_IN_TABLES:
+        assert re.search(rf'[`"]{key}["`]', text), f"docs/elements.md, '{name}', does not name {key}"
+
+
+def test_the_manual_names_no_element_that_does_not_exist() -> None:
+    text = (PROJECT_DIR / "docs" / "elements.md").read_text("utf-8")
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    named = {name.strip().removesuffix("_group") for title in titles for name in title.split(",")}
+    assert named == elements.available()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "default"),
+    [
+        *(("bytetrack", key, getattr(ByteTrackOptions(), key)) for key in ByteTrackOptions.__dataclass_fields__),
+        ("motion", "min_area", MotionOptions().min_area),
+        ("motion", "history", MotionOptions().history_frames),
+        ("motion", "warmup_frames", MotionOptions().warmup_frames),
+        ("filter", "alert_first_frame", FilterSpec.__dataclass_fields__["first"].default),
+        ("filter", "alert_frame_skip_nums", FilterSpec.__dataclass_fields__["every"].default),
+        ("filter", "trajectory_interval", FilterSpec.__dataclass_fields__["interval"].default),
+        ("filter", "max_lost", FilterSpec.__dataclass_fields__["max_lost"].default),
+        ("http_push", "retry_s", RETRY_S),
+    ],
+)
+def test_the_defaults_of_elements_are_those_of_the_code(name: str, key: str, default: Any) -> None:
+    assert json.loads(default_of(name, key)) == default
+
+
+def test_the_example_of_a_filter_is_one() -> None:
+    [example] = re.findall(r"^```json\n(.*?)^```", section("filter"), re.MULTILINE | re.DOTALL)
+    context = ElementContext(
+        element_id=1,
+        name="filter",
+        config_file="docs",
+        configure=json.loads(example)["configure"],
+        settings=Settings(),
+        base_dir=PROJECT_DIR,
+    )
+    elements.element_class("filter")(context)
+
+
+@pytest.mark.parametrize("manual", MANUALS, ids=lambda path: str(path.relative_to(PROJECT_DIR)))
+def test_every_relative_link_leads_somewhere(manual: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", manual.read_text("utf-8")):
+        if "://" not in target:
+            assert (manual.parent / target).exists(), f"{manual.name}: {target}"
+
+
+def command_lines() -> Iterator[tuple[str, str]]:
+    """Each line that starts a program of ours, in a block or between backticks: the manual and the words."""
+    for manual in MANUALS:
+        for line in re.split(r"\n|`", manual.read_text("utf-8").replace("\\\n", " ")):
+            line = re.sub(r"\s+#.*", "", line.strip())
+            if re.match(r"(\./[\w./]+\.sh|samples/\w+\.sh|(\S*/)?python3? )", line):
+                yield manual.name, line
+
+
+@pytest.mark.parametrize(("manual", "line"), sorted(set(command_lines())))
+def test_commands_in_the_manuals_exist_with_their_options(manual: str, line: str) -> None:
+    words = line.split()
+    if words[0].endswith(".sh"):
+        script = PROJECT_DIR / words[0]
+        assert os.access(script, os.X_OK), line
+        program = ["-m", "streamserver.demo"] if "--demo" in words else ["start.py"]
+        if script.name != "start_server.sh":
+            return
+    elif words[1] == "-m":
+        program = words[1:3]
+        if not words[2].startswith("streamserver"):
+            return
+        assert (PROJECT_DIR / words[2].replace(".", "/")).with_suffix(".py").is_file() or (
+            PROJECT_DIR / words[2].replace(".", "/") / "__main__.py"
+        ).is_file(), line
+    else:
+        program = [words[1]]
+        assert (PROJECT_DIR / words[1]).is_file(), line
+    known = _help_of(tuple(program))
+    for option in re.findall(r"--\w+", line):
+        assert option in known or option == "--demo", f"{manual}: {line}: {option} is unknown"
+
+
+_helps: dict[tuple[str, ...], str] = {}
+
+
+def _help_of(program: tuple[str, ...]) -> str:
+    if program not in _helps:
+        command = [sys.executable, *program, "--help"]
+        result = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stderr
+        _helps[program] = result.stdout
+    return _helps[program]
+
+
+def bodies() -> Iterator[tuple[str, str, str]]:
+    """Each body that a manual sends with curl: the manual, the endpoint and the text."""
+    for manual in MANUALS:
+        for endpoint, body in re.findall(r"curl \S+ \S+(/task/\w+) -d '([^']*)'", manual.read_text("utf-8")):
+            yield manual.name, endpoint, body
+
+
+@pytest.mark.parametrize(("manual", "endpoint", "body"), list(bodies()))
+def test_bodies_in_the_manuals_are_accepted(manual: str, endpoint: str, body: str) -> None:
+    if endpoint == "/task/create":
+        known = {1: "tripwire", 2: "license_area_intrusion", 3: "yolov5", 6: "area_intrusion"}
+        parse_create(
+            body.encode(),
+            known_types=known,
+            max_bytes=1_000_000,
+            events_kept_locally=False,
+            source_exists=lambda path: True,
+        )
+    elif endpoint in ("/task/query", "/task/delete"):
+        parse_task_id(body.encode(), max_bytes=1_000_000)
+    else:
+        assert json.loads(body) == {}
+
+
+def test_both_readmes_show_the_same_commands_and_the_same_algorithms() -> None:
+    def facts(name: str) -> list[str]:
+        text = (PROJECT_DIR / name).read_text("utf-8")
+        blocks = "\n".join(re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        commands = [re.sub(r"\s*# .*", "", line) for line in blocks.splitlines()]
+        return [*filter(None, commands), *re.findall(r"^\| (\d+ \w+) \|", text, re.MULTILINE)]
+
+    assert facts("README.zh-CN.md") == facts("README.md")
+
+
+def test_settings_named_in_the_manuals_exist() -> None:
+    rows = {row.upper() for row in Settings.__dataclass_fields__} | {"CONFIG", "PROJECT", "PARENT_PID"}
+    for manual in MANUALS:
+        for name in re.findall(r"STREAMSERVER_([A-Z_]*[A-Z])", manual.read_text("utf-8")):
+            assert name in rows, f"{manual.name}: STREAMSERVER_{name}"
