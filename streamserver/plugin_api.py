@@ -104,7 +104,7 @@ def channel(data: Mapping[str, Any], i: int) -> dict[str, Any]:
     """The channel of a demo file for algorithm ``i`` of a task.
 
     Every ``DetectInterval``-th frame is processed. A file is played ``Extend.Loop`` times (1 unless given, 0 for ever)
-    at its own pace, or at ``Extend.Fps`` frames a second (-1: as fast as it goes).
+    at its own pace, or as fast as it goes (``Extend.Fps`` -1).
     """
     algorithm = data["Algorithm"][i]
     extend = _extend(algorithm)

@@ -21,7 +21,6 @@ from streamserver.business.session import AlgorithmSession
 from streamserver.core import exitcodes, logs
 from streamserver.core.errors import ConfigError, PortError, SampleError, StreamServerError
 from streamserver.core.processes import die_with_parent
-from streamserver.core.repeats import RepeatFilter
 from streamserver.core.settings import PROJECT_DIR, Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus
 from streamserver.sinks.file import FileSink
@@ -113,9 +112,7 @@ class _Client:
             (folder / "logs").mkdir(exist_ok=True)
             (folder / "run").mkdir(exist_ok=True)
         file = folder / "logs" / "client.log" if folder is not None else None
-        logs.configure(level=self._settings.log_level, file=file, role="client")
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(RepeatFilter())
+        logs.configure(level=self._settings.log_level, file=file, role="client", hold_repeats=True)
         self._beat()
 
     def _open(self, *, listen: bool) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from streamserver.core.repeats import RepeatFilter
 from streamserver.core.urls import mask_credentials
 
 _MAX_BYTES = 2_000_000
@@ -23,13 +24,14 @@ class _MaskingFormatter(logging.Formatter):
         return mask_credentials(super().format(record))
 
 
-def configure(*, level: str = "INFO", file: Path | None = None, role: str = "") -> None:
+def configure(*, level: str = "INFO", file: Path | None = None, role: str = "", hold_repeats: bool = False) -> None:
     """Sends all logging of this process to ``file`` (rotated at 2 MB, two kept) or, without one, to stderr.
 
     Args:
         level: a standard level name.
         file: the log file; its folder must exist.
         role: what this process is (``web``, ``supervisor``, ``engine``, ``client``), shown in each line.
+        hold_repeats: write the same warning or error once a minute, with a count; for what may happen with each frame.
     """
     handler: logging.Handler
     if file is None:
@@ -44,6 +46,8 @@ def configure(*, level: str = "INFO", file: Path | None = None, role: str = "") 
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
+    if hold_repeats:
+        handler.addFilter(RepeatFilter())
     root.addHandler(handler)
     root.setLevel(level)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)

@@ -83,7 +83,7 @@ class ExtendOptions(Wire):
     fps: Annotated[float, BeforeValidator(_frame_rate)] = Field(
         default=0.0,
         alias="Fps",
-        description="pace of a file in frames a second, -1 for as fast as it goes; its own pace unless given",
+        description="-1 plays a file as fast as it goes; others change nothing where the source has a rate of its own",
         json_schema_extra=without_default,
     )
     detector: Annotated[str, BeforeValidator(_detector)] = Field(
@@ -98,11 +98,11 @@ class ExtendOptions(Wire):
 
 
 class Algorithm(Wire):
-    """What to look for, how often and where."""
+    """What to look for, how often and where; the defaults are what application-web gives a new task."""
 
     type: Whole = Field(alias="Type", description="number of the algorithm, a key of map_type", examples=[1])
     detect_interval: Annotated[Whole, AfterValidator(_at_least_one)] = Field(
-        default=1,
+        default=3,
         alias="DetectInterval",
         ge=0,
         le=MAX_DETECT_INTERVAL,
@@ -110,7 +110,7 @@ class Algorithm(Wire):
         examples=[3],
     )
     track_interval: Whole = Field(
-        default=1,
+        default=20,
         alias="TrackInterval",
         ge=0,
         le=MAX_INTERVAL,
@@ -118,7 +118,7 @@ class Algorithm(Wire):
         examples=[20],
     )
     alarm_interval: Whole = Field(
-        default=0,
+        default=300,
         alias="AlarmInterval",
         ge=0,
         le=MAX_INTERVAL,

@@ -39,6 +39,7 @@ class TaskEntry(Answer):
     fps: float = Field(alias="Fps", description="frames analysed a second over the last seconds, while RUNNING")
     frames: int = Field(alias="Frames", description="frames analysed since the task was accepted")
     events: int = Field(alias="Events", description="alarms raised since the task was accepted")
+    pending: int = Field(alias="Pending", description="alarms that wait for a receiver")
     restarts: int = Field(alias="Restarts", description="how often its processes were started again")
     since: str = Field(alias="Since", description="when State began, UTC, ISO 8601", examples=["2026-11-20T10:41:05Z"])
     detector: str = Field(alias="Detector", description="what really detects, e.g. motion; empty before it runs")

@@ -32,7 +32,7 @@ def failure(error: StreamServerError, *, result: TaskEntry | None = None) -> Res
 
 def _our_own(error: StreamServerError) -> Response:
     if isinstance(error, StoreError):
-        log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
+        log.error("%s %s: %s", request.method, request.path, error)
     else:
         log.info("%s %s refused: %s", request.method, request.path, error)
     return failure(error)

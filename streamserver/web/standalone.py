@@ -146,7 +146,7 @@ def _serve(settings: Settings, app: Flask, listener: socket.socket) -> int:
     held = _lock(settings)
     with held or nullcontext():
         if held:
-            run = partial(_supervise, settings, stop)
+            run = partial(_supervise, settings, held, stop)
             threads.append(threading.Thread(target=_until_end, args=(run, ended), name="supervisor"))
         for thread in threads:
             thread.start()
@@ -178,11 +178,11 @@ def _lock(settings: Settings) -> lock.SupervisorLock | None:
     return held
 
 
-def _supervise(settings: Settings, stop: threading.Event) -> None:
+def _supervise(settings: Settings, held: lock.SupervisorLock, stop: threading.Event) -> None:
     from streamserver.supervise.supervisor import Supervisor
 
     store = TaskStore(store_url(settings.state_path))
     try:
-        Supervisor(settings, store).run(stop)
+        Supervisor(settings, store, beat=held.beat).run(stop)
     finally:
         store.close()

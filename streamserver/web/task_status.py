@@ -14,6 +14,9 @@ from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, Eng
 from streamserver.core.urls import mask_credentials
 from streamserver.store import TaskRecord
 
+_FRESH_S = 5.0
+"""Ten beats: what an engine said longer ago is not what it does now."""
+
 StatusT = TypeVar("StatusT", EngineStatus, ClientStatus)
 
 
@@ -21,7 +24,8 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
     """What list and query say of a task.
 
     Counts come from any status file of this run. What is true only at the moment (source, rate) is told only while the
-    task is RUNNING and its engine's heartbeat is fresh: a file may be left from before a crash or a reboot.
+    task is RUNNING and its engine's heartbeat is fresh: a file may be left from before a crash or a reboot. A
+    sophon-stream program writes no status: its frames are those that it posted.
 
     Args:
         record: the task's row.
@@ -29,19 +33,20 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         names: the algorithms, name by number.
     """
     folder = settings.state_path / "tasks" / record.key
-    engine = _of_this_run(EngineStatus.read(folder / ENGINE_FILE), record) or EngineStatus()
     client = _of_this_run(ClientStatus.read(folder / CLIENT_FILE), record) or ClientStatus()
+    engine = _of_this_run(EngineStatus.read(folder / ENGINE_FILE), record) or EngineStatus(frames=client.received)
     running = record.state is TaskState.RUNNING
-    fresh = running and 0 <= time.monotonic() - engine.beat <= settings.heartbeat_timeout_s
+    fresh = running and 0 <= time.monotonic() - engine.beat <= min(_FRESH_S, settings.heartbeat_timeout_s)
     return TaskEntry(
         TaskID=record.task_id,
         Status=wire_status(record.state),
         State=record.state.value,
         Reason=_reason(record, engine.source_reason if running else "", client),
-        Source=engine.source if fresh else SourceState.NONE.value,
+        Source=_source(record, engine if fresh else EngineStatus()),
         Fps=round(engine.fps, 2) if fresh else 0.0,
         Frames=engine.frames,
         Events=client.events,
+        Pending=client.pending,
         Restarts=record.restarts,
         Since=utc_text(record.since),
         Detector=engine.detector,
@@ -56,6 +61,10 @@ def utc_text(epoch_s: float) -> str:
 
 def _of_this_run(status: StatusT | None, record: TaskRecord) -> StatusT | None:
     return status if status is not None and status.run == record.key else None
+
+
+def _source(record: TaskRecord, engine: EngineStatus) -> str:
+    return SourceState.ENDED.value if record.state is TaskState.FINISHED else engine.source
 
 
 def _reason(record: TaskRecord, source_reason: str, client: ClientStatus) -> str:

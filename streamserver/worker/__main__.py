@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StreamServerError as e:
         sys.stderr.write(f"{e}\n")
         return exitcodes.USAGE
-    logs.configure(level=values.log_level, file=task_dir / "logs" / "engine.log" if task_dir else None, role="engine")
+    log_file = task_dir / "logs" / "engine.log" if task_dir else None
+    logs.configure(level=values.log_level, file=log_file, role="engine", hold_repeats=True)
     return _run(options, values)
 
 

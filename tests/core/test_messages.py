@@ -55,9 +55,9 @@ def test_a_bare_request_gets_the_documented_defaults() -> None:
     assert canonical(_parse(body))["Algorithm"] == [
         {
             "Type": 3,
-            "DetectInterval": 1,
-            "TrackInterval": 1,
-            "AlarmInterval": 0,
+            "DetectInterval": 3,
+            "TrackInterval": 20,
+            "AlarmInterval": 300,
             "threshold": 50.0,
             "TargetSize": {"MinDetect": 0, "MaxDetect": 0},
             "DetectInfos": [],

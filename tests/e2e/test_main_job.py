@@ -38,6 +38,7 @@ def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(t
                 extend=FAST,
                 DetectInfos=[{"TripWire": None, "HotArea": whole}],
                 TrackInterval=20,
+                AlarmInterval=300,
             ),
         }
         for body in bodies.values():

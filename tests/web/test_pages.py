@@ -49,7 +49,7 @@ def test_every_reference_of_the_document_resolves(client: FlaskClient) -> None:
 def test_ranges_of_the_document_are_those_that_are_enforced(client: FlaskClient) -> None:
     schemas = _document(client)["components"]["schemas"]
     interval = schemas["Algorithm"]["properties"]["DetectInterval"]
-    assert (interval["minimum"], interval["maximum"], interval["default"]) == (0, 100_000, 1)
+    assert (interval["minimum"], interval["maximum"], interval["default"]) == (0, 100_000, 3)
     assert schemas["CreateRequest"]["required"] == ["TaskID", "InputSrc", "Algorithm"]
 
 

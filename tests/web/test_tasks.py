@@ -223,6 +223,7 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
         "Fps": 8.33,
         "Frames": 2500,
         "Events": 5,
+        "Pending": 1,
         "Restarts": 2,
         "Detector": "motion",
         "Algorithms": [
@@ -233,13 +234,25 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
     assert key not in json.dumps(entry)
 
 
-@pytest.mark.parametrize("state", [TaskState.STARTING, TaskState.BACKOFF, TaskState.FINISHED])
+@pytest.mark.parametrize(
+    ("state", "source"), [(TaskState.STARTING, ""), (TaskState.BACKOFF, ""), (TaskState.FINISHED, "ended")]
+)
 def test_source_and_rate_are_only_told_while_running(
-    client: FlaskClient, store: TaskStore, settings: Settings, state: TaskState
+    client: FlaskClient, store: TaskStore, settings: Settings, state: TaskState, source: str
 ) -> None:
     store.set_state(_running(client, store, settings), state)
     entry = _post(client, "/task/list", {})["Result"][0]
-    assert (entry["Source"], entry["Fps"], entry["Frames"], entry["Events"]) == ("", 0.0, 2500, 5)
+    assert (entry["Source"], entry["Fps"], entry["Frames"], entry["Events"]) == (source, 0.0, 2500, 5)
+
+
+def test_the_frames_of_an_engine_that_writes_no_status_are_those_it_posted(
+    client: FlaskClient, store: TaskStore, settings: Settings
+) -> None:
+    key = _running(client, store, settings)
+    folder = settings.state_path / "tasks" / key
+    (folder / ENGINE_FILE).unlink()
+    ClientStatus(run=key, received=41).write(folder / CLIENT_FILE)
+    assert _post(client, "/task/list", {})["Result"][0]["Frames"] == 41
 
 
 @pytest.mark.parametrize("beat", [0.0, time.monotonic() + 1e6], ids=["long ago", "before a reboot"])
@@ -294,7 +307,7 @@ def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
     (folder / "run").mkdir(parents=True)
     engine = EngineStatus(run=key, source="streaming", fps=8.3333, frames=2500, detector="motion")
     engine.write(folder / ENGINE_FILE)
-    ClientStatus(run=key, events=5, per_algorithm=[3, 2]).write(folder / CLIENT_FILE)
+    ClientStatus(run=key, events=5, pending=1, per_algorithm=[3, 2]).write(folder / CLIENT_FILE)
     return key
 
 
