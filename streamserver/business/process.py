@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _STOP = "stop"
 _DRAIN = "drain"
+_BEAT = "beat"
 _FINISH_REQUESTS_S = 0.5
 _FINISH_POST_S = 1.0
 
@@ -148,8 +149,14 @@ class _Client:
             src_id=self._config.src_id,
             replayable=self._config.replayable,
             outbox=self._outbox,
-            on_alarm=self._reporter.wake,
+            on_alarm=self._note_alarm,
         )
+
+    def _note_alarm(self) -> None:
+        """Called by a request's thread: the alarm is delivered, and shown by the status, at once."""
+        assert self._reporter is not None
+        self._reporter.wake()
+        self._commands.put(_BEAT)
 
     def _loop(self, *, draining: bool) -> None:
         if draining:
@@ -165,7 +172,7 @@ class _Client:
                 continue
             if command == _STOP:
                 return
-            if not draining:
+            if command == _DRAIN and not draining:
                 draining = True
                 self._begin_drain()
 

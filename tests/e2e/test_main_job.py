@@ -12,10 +12,11 @@ import pytest
 from streamserver.geometry.boxes import iou_matrix
 from streamserver.models.yolox import YoloX
 from tests.assets import clip, model
-from tests.e2e.harness import ledger, server, task
+from tests.e2e.harness import ledger, server, task, wait_for
 
 pytestmark = pytest.mark.e2e
 FAST = {"Fps": -1}
+EXPECTED = {"right": 6, "left": 0, "both": 6, "bottles": 0}
 
 
 def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(tmp_path: Path) -> None:
@@ -43,12 +44,13 @@ def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(t
         }
         for body in bodies.values():
             assert one.create(body) == {"Code": 0, "Msg": "success"}
-        for task_id in bodies:
-            status = one.wait_state(task_id, "FINISHED", "FAILED")
+        ended = {task_id: one.wait_state(task_id, "FINISHED", "FAILED") for task_id in bodies}
+        for status in ended.values():
             assert status["State"] == "FINISHED", status
             assert "yolox_nano.onnx" in status["Detector"]
-        counts = {task_id: len(receiver.reports(task_id)) for task_id in bodies}
-        assert counts == {"right": 6, "left": 0, "both": 6, "bottles": 0}
+        assert {task_id: status["Events"] for task_id, status in ended.items()} == EXPECTED
+        for task_id, count in EXPECTED.items():
+            wait_for(lambda t=task_id, n=count: len(receiver.reports(t)) == n, task_id, receiver.counts)
         assert set(receiver.counts().values()) == {1}
         for report in receiver.reports("right"):
             assert_pictures_show_the_person(report, weights)
