@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import sys
 
+from streamserver.core import interpreter
+
+if __name__ == "__main__":
+    interpreter.with_packages()  # before the first import that needs one of them
+
 from streamserver.business.process import main
 
 if __name__ == "__main__":

@@ -8,6 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from streamserver.core import interpreter
+
+if __name__ == "__main__":
+    interpreter.with_packages()  # before the first import that needs one of them
+
 from flask import Flask
 
 from streamserver.core import settings as settings_module

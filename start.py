@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from streamserver.core import exitcodes, logs, settings
+from streamserver.core import exitcodes, interpreter, logs, settings
 from streamserver.core.errors import StreamServerError
 from streamserver.core.settings import ENV_PREFIX, PROJECT_DIR, Settings
 from streamserver.launchers.local import PARENT_PID_VARIABLE
@@ -81,4 +81,5 @@ def _supervisor_pulse(chosen: Settings) -> Pulse:
 
 
 if __name__ == "__main__":
+    interpreter.with_packages()
     sys.exit(main())

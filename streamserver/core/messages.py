@@ -155,7 +155,7 @@ def _sensible_address(address: str) -> str:
     scheme, separator, rest = address.partition("://")
     if separator and scheme.lower() != "file" and not rest.strip("/"):
         raise fault("there is no host", cure=f"write {scheme}://host/…")
-    return address
+    return address if address.startswith("/") else f"{scheme.lower()}{separator}{rest}"
 
 
 class StreamSrc(Wire):
@@ -169,7 +169,7 @@ class StreamSrc(Wire):
         AfterValidator(without_controls),
     ] = Field(
         alias="Address",
-        description="rtsp(s)://, rtmp(s)://, http(s)://, /dev/video0, or the absolute path of a file on the server",
+        description="rtsp(s)://, rtmp(s)://, http(s)://, or the absolute path of a file on the server",
         examples=["rtsp://192.0.2.1:554/stream"],
     )
 
@@ -248,7 +248,7 @@ def parse_create(
     max_bytes: int,
     events_kept_locally: bool,
     source_exists: Callable[[str], bool],
-    gb28181: bool = False,
+    foreign_engine: bool = False,
 ) -> CreateRequest:
     """The request in a body of ``/task/create``, checked as far as it can be without starting anything.
 
@@ -258,7 +258,7 @@ def parse_create(
         max_bytes: largest body.
         events_kept_locally: whether a task may have no report address.
         source_exists: tells whether the file at an absolute path can be played by this server.
-        gb28181: whether the engine reads such addresses.
+        foreign_engine: whether a sophon-stream program is the engine; it reads sources that ours does not.
 
     Raises:
         BadRequestError: of the first thing that is wrong, with its JSON path.
@@ -273,7 +273,7 @@ def parse_create(
             at = ("Algorithm", index, "Extend")
             options[at] = validate(ExtendOptions, algorithm.extend, at=at)
     _check_points(request)
-    _check_source(request.input_src.stream_src.address, source_exists, gb28181)
+    _check_source(request.input_src.stream_src.address, source_exists, foreign_engine)
     if not request.reporting.report_urls and not events_kept_locally:
         raise BadRequestError(
             "there is no address to send alarms to",
@@ -333,13 +333,13 @@ def _check_points(request: CreateRequest) -> None:
         )
 
 
-def _check_source(address: str, source_exists: Callable[[str], bool], gb28181: bool) -> None:
+def _check_source(address: str, source_exists: Callable[[str], bool], foreign_engine: bool) -> None:
     path = "$.InputSrc.StreamSrc.Address"
     kind = source_type(address)
-    if kind == "GB28181" and not gb28181:
+    if kind in ("GB28181", "CAMERA") and not foreign_engine:
         raise BadRequestError(
-            f"gb28181 is not supported by this version unless stream_path names a sophon-stream tree, "
-            f"got {describe(address)}",
+            f"{'gb28181' if kind == 'GB28181' else '/dev/video'} is not supported by this version unless stream_path "
+            f"names a sophon-stream tree, got {describe(address)}",
             path=path,
             cure="use the camera's rtsp address",
         )

@@ -210,6 +210,7 @@ class Supervisor:
             if record.state is TaskState.FAILED:
                 self._change(group, TaskState.PENDING, f"tried again after a restart; before: {record.reason}")
             elif record.state in ALIVE and record.state is not TaskState.PENDING:
+                group.restarts += 1  # its processes ended with the supervisor before this one
                 self._change(group, TaskState.PENDING, "the supervisor was started")
 
     def _look_after(self, group: Group, now: float) -> None:

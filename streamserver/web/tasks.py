@@ -37,7 +37,7 @@ def create() -> Response:
         max_bytes=settings.max_body_bytes,
         events_kept_locally=bool(settings.event_dir),
         source_exists=services.is_readable_file,
-        gb28181=settings.engine_binary is not None,
+        foreign_engine=settings.engine_binary is not None,
     )
     content = canonical(accepted)
     with _in_turn():

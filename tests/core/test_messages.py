@@ -26,14 +26,16 @@ _TYPES = {1: "tripwire", 3: "yolov5"}
 _NO_LINE = {"LineStart": ZERO, "LineEnd": ZERO, "DirectStart": ZERO, "DirectEnd": ZERO}
 
 
-def _parse(body: dict[str, Any] | bytes, *, events_kept_locally: bool = False, gb28181: bool = False) -> CreateRequest:
+def _parse(
+    body: dict[str, Any] | bytes, *, events_kept_locally: bool = False, foreign_engine: bool = False
+) -> CreateRequest:
     return parse_create(
         body if isinstance(body, bytes) else json.dumps(body).encode(),
         known_types=_TYPES,
         max_bytes=_MAX_BYTES,
         events_kept_locally=events_kept_locally,
         source_exists=lambda path: path == "/clips/a b.mp4",
-        gb28181=gb28181,
+        foreign_engine=foreign_engine,
     )
 
 
@@ -102,8 +104,7 @@ def test_a_bare_request_gets_the_documented_defaults() -> None:
         (("InputSrc", "SrcID"), "", ""),
         (ADDRESS, "/clips/a b.mp4", "/clips/a b.mp4"),
         (ADDRESS, "file:///clips/a%20b.mp4", "file:///clips/a%20b.mp4"),
-        (ADDRESS, "RTSP://user:p@ss:w#rd@10.0.0.1/1", "RTSP://user:p@ss:w#rd@10.0.0.1/1"),
-        (ADDRESS, "/dev/video0", "/dev/video0"),
+        (ADDRESS, "RTSP://user:p@ss:w#rd@10.0.0.1/1", "rtsp://user:p@ss:w#rd@10.0.0.1/1"),
     ],
 )
 def test_what_real_clients_send_is_taken_as_it_was_meant(path: tuple[Step, ...], sent: Any, becomes: Any) -> None:
@@ -157,12 +158,26 @@ def test_a_task_without_report_addresses_is_fine_where_events_are_kept() -> None
         assert canonical(request)["Reporting"] == {"ReportUrlList": []}
 
 
-def test_gb28181_needs_an_engine_that_reads_it() -> None:
-    body = edited(ADDRESS, "gb28181_playback://user:secret@10.0.0.1:5060?deviceid=1#devicetype=3")
-    assert _parse(body, gb28181=True)
+@pytest.mark.parametrize(
+    "address", ["gb28181_playback://user:secret@10.0.0.1:5060?deviceid=1#devicetype=3", "/dev/video0"]
+)
+def test_some_sources_need_an_engine_that_reads_them(address: str) -> None:
+    body = edited(ADDRESS, address)
+    assert _parse(body, foreign_engine=True)
     with pytest.raises(BadRequestError, match="stream_path") as caught:
         _parse(body)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sent", "becomes"),
+    [
+        ("RTSP://User:PassWord@Host/Path", "rtsp://User:PassWord@Host/Path"),
+        ("Http://h/A.flv", "http://h/A.flv"),
+    ],
+)
+def test_a_scheme_in_capitals_is_the_same_scheme(sent: str, becomes: str) -> None:
+    assert canonical(_parse(edited(ADDRESS, sent)))["InputSrc"]["StreamSrc"]["Address"] == becomes
 
 
 def test_the_hash_follows_the_meaning_and_not_the_spelling() -> None:

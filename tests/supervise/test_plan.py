@@ -127,7 +127,6 @@ def test_a_bad_extend_at_the_top_is_refused(extend: dict[str, Any], message: str
         ("file:///tmp/a%20b.mp4", "/tmp/a b.mp4", "VIDEO"),
         ("http://host/live.m3u8", "http://host/live.m3u8", "HTTP"),
         ("rtmp://host/live", "rtmp://host/live", "RTMP"),
-        ("/dev/video0", "/dev/video0", "CAMERA"),
     ],
 )
 def test_the_address_becomes_what_decode_reads(address: str, url: str, kind: str) -> None:
