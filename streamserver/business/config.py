@@ -60,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=11100, help="port to listen on")
     parser.add_argument("--url", default="", help="report addresses: one, or a JSON or Python list of them")
     parser.add_argument("--src_id", default="", help="SrcID of the reports")
+    parser.add_argument("--detect_interval", type=int, default=1, help="sample_interval of the engine's channel")
     parser.add_argument("--id", default="0", help="position of the algorithm in its task; only shown in the log")
     return parser
 
@@ -128,7 +129,7 @@ def _config_by_hand(options: argparse.Namespace, settings: Settings, names: dict
     folder = settings.state_path / "clients"
     folder.mkdir(parents=True, exist_ok=True)
     task = hashlib.sha256(options.task_id.encode("utf-8", "backslashreplace")).hexdigest()[:8]
-    request = {"Type": options.type}
+    request = {"Type": options.type, "DetectInterval": max(1, options.detect_interval)}
     return ClientConfig(
         run="",
         task_id=options.task_id,

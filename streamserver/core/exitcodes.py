@@ -37,7 +37,7 @@ MEANING = {
     USAGE: "wrong command line",
     BAD_GRAPH: "the graph cannot be used",
     MODEL_MISSING: "the model is missing or unusable",
-    SOURCE_MISSING: "the source does not exist",
+    SOURCE_MISSING: "the source cannot be read",
     BAD_SAMPLE: "the algorithm's own code is broken",
     CRASHED: "crashed",
     PORT_TAKEN: "the port is taken",

@@ -38,6 +38,7 @@ class TaskEntry(Answer):
     )
     fps: float = Field(alias="Fps", description="frames analysed a second over the last seconds, while RUNNING")
     frames: int = Field(alias="Frames", description="frames analysed since the task was accepted")
+    dropped: int = Field(alias="Dropped", description="live frames left out because the engine was busy")
     events: int = Field(alias="Events", description="alarms raised since the task was accepted")
     pending: int = Field(alias="Pending", description="alarms that wait for a receiver")
     restarts: int = Field(alias="Restarts", description="how often its processes were started again")

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 class Filter(Element):
     """Filters of each channel; what they remember is dropped at a discontinuity and at the end of a channel."""
 
+    wants_skipped = True
+
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
         self._warned: set[tuple[int, str]] = set()
@@ -37,6 +39,8 @@ class Filter(Element):
     def process(self, frame: Frame, emit: Emit) -> None:
         """Emits the frame with the objects to report; drops it when there is none."""
         specs = self._specs.get(frame.channel_id)
+        if frame.skipped and specs is not None:
+            return  # nothing was looked for in it, so nothing of it passes
         if specs is None:
             self._warn(frame.channel_id, "has no rule for this channel; its frames pass unfiltered")
             emit(frame)

@@ -33,6 +33,8 @@ _LOG_INTERVAL_S = 10.0
 class HttpPush(Element):
     """Posts every frame that reaches it, in order, and passes it on; waits for a receiver that is away."""
 
+    wants_skipped = True
+
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
         self._on_demand = self._choice("pictures", "always", ("always", "on_demand")) == "on_demand"

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from streamserver.core.errors import GraphError
 from streamserver.core.picture import Picture
@@ -65,6 +65,9 @@ class ElementContext:
 class Element:
     """One node. ``__init__`` checks the configuration and does nothing slow."""
 
+    wants_skipped: ClassVar[bool] = False
+    """Whether ``process`` is also called for frames that are only passed on (sampling strategy KEEP)."""
+
     def __init__(self, context: ElementContext) -> None:
         """Reads ``context.configure``; raises ``context.error(key, problem)`` for what cannot be used."""
         self.context = context
@@ -73,7 +76,7 @@ class Element:
         """Called once, in the element's thread, before the first frame: loads models, opens connections."""
 
     def process(self, frame: Frame, emit: Emit) -> None:
-        """Called for each frame that is neither skipped nor an end of stream; emits it, or drops it by not emitting."""
+        """Called for each frame but the end of stream (skipped ones: see above); emits it, or drops it."""
         emit(frame)
 
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:

@@ -85,7 +85,7 @@ class Node:
             self.receive(frame)
             if frame.end_of_stream:
                 element.end_of_stream(frame, self.emit)
-            elif frame.skipped:
+            elif frame.skipped and not element.wants_skipped:
                 self.emit(frame)
             else:
                 element.process(frame, self.emit)

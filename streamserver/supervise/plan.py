@@ -95,7 +95,9 @@ def plan(request: Mapping[str, Any], *, port: int, settings: Settings, project: 
     graphs = tuple(_graph(part, i, port, settings) for i, part in enumerate(parts))
     foreign = settings.engine_binary is not None
     for entry, graph in zip(algorithms, graphs, strict=True):
-        if not foreign:
+        if foreign:
+            _require_bmodels(entry, graph, settings)
+        else:
             _require_elements(entry, graph)
         require_ok(graph, available=None if foreign else our_elements())
     require_channels_ok(demo.channels, graphs, file=f"task {request['TaskID']!r}")
@@ -194,6 +196,17 @@ def _require_elements(entry: AlgorithmEntry, graph: RawGraph) -> None:
             f"{', '.join(missing)}, which this engine does not have",
             cure="choose another algorithm, or set stream_path to a sophon-stream tree that is built",
         )
+
+
+def _require_bmodels(entry: AlgorithmEntry, graph: RawGraph, settings: Settings) -> None:
+    for element in graph.elements:
+        model = str(element.configure.get("model_path", ""))
+        if model.endswith(".onnx"):
+            raise GraphError(
+                f"$.Algorithm[{entry.index}].Type: algorithm {entry.type} '{entry.name}' names '{model}', which the "
+                f"sophon-stream program in {settings.stream_path} cannot load",
+                cure=f"put a graph with .bmodel files into {settings.stream_path}/samples/{entry.name}/config",
+            )
 
 
 def _rules_moved(graph: RawGraph, old_id: int, new_id: int) -> RawGraph:

@@ -45,6 +45,7 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         Source=_source(record, engine if fresh else EngineStatus()),
         Fps=round(engine.fps, 2) if fresh else 0.0,
         Frames=engine.frames,
+        Dropped=engine.dropped,
         Events=client.events,
         Pending=client.pending,
         Restarts=record.restarts,

@@ -65,6 +65,15 @@ def test_the_old_server_s_options_are_understood(tmp_path: Path) -> None:
     assert config.task_dir is None and config.replayable is False
 
 
+@pytest.mark.parametrize(
+    ("options", "interval"), [((), 1), (("--detect_interval=3",), 3), (("--detect_interval=0",), 1)]
+)
+def test_a_client_by_hand_is_told_which_frames_the_engine_looks_at(
+    tmp_path: Path, options: tuple[str, ...], interval: int
+) -> None:
+    assert by_hand(tmp_path, "--type=6", *options).algorithms[0].request["DetectInterval"] == interval
+
+
 def test_two_tasks_on_one_port_never_share_an_outbox(tmp_path: Path) -> None:
     first, second = (by_hand(tmp_path, "--type=1", f"--task_id={task}") for task in ("a", "b"))
     assert first.outbox_file != second.outbox_file

@@ -76,7 +76,18 @@ class Recorder(Element):
         self.context.configure.get("into", []).append(what)
 
 
-CLASSES: Mapping[str, type[Element]] = {"numbers": Numbers, "recorder": Recorder, "pass": Element}
+class Greedy(Recorder):
+    """A recorder that also takes the frames that are only passed on."""
+
+    wants_skipped = True
+
+
+CLASSES: Mapping[str, type[Element]] = {
+    "numbers": Numbers,
+    "recorder": Recorder,
+    "greedy": Greedy,
+    "pass": Element,
+}
 
 
 def element_class(name: str) -> type[Element]:

@@ -108,6 +108,19 @@ def test_keep_passes_the_other_frames_on_unprocessed() -> None:
     assert [frame.end_of_stream for frame in tap.frames] == [False] * 7 + [True]
 
 
+def test_an_element_that_wants_the_frames_between_gets_them() -> None:
+    record: list[Any] = []
+    graph = chain(("numbers", {"frames": 5}), ("greedy", {"into": record}))
+    make_runner([graph], [channel(sample_interval=3, sample_strategy="KEEP")]).run()
+    assert [(frame.frame_id, frame.skipped) for frame in frames_in(record)] == [
+        (0, False),
+        (1, True),
+        (2, True),
+        (3, False),
+        (4, True),
+    ]
+
+
 def test_an_element_chooses_the_port_and_none_is_the_first_connected_one() -> None:
     odd: list[Any] = []
     even: list[Any] = []

@@ -242,12 +242,18 @@ def test_the_streams_own_graph_may_lack_elements_that_ours_has(tmp_path: Path) -
     assert configure(ours, "bytetrack")["track_thresh"] == 0.5
 
 
+def test_a_sophon_stream_program_is_not_given_weights_that_it_cannot_load(tmp_path: Path) -> None:
+    """It would only say so on stderr and idle for ever, and the task would look as if it ran."""
+    with pytest.raises(GraphError, match=r"names 'yolox_nano.onnx'.*put a graph with \.bmodel files into"):
+        plan(request(6), port=1, settings=stream_tree(tmp_path))
+
+
 @pytest.mark.parametrize(("loops", "replayable"), [(1, True), (2, False)])
 def test_frames_of_a_foreign_engine_are_told_apart_in_the_first_loop_only(
     tmp_path: Path, loops: int, replayable: bool
 ) -> None:
     content = request(1, address="/tmp/a.mp4", Extend={"Loop": loops})
-    assert plan(content, port=1, settings=stream_tree(tmp_path)).replayable is replayable
+    assert plan(content, port=1, settings=stream_tree(tmp_path, config_of="tripwire")).replayable is replayable
 
 
 OLD_SAMPLE = """

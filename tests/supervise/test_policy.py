@@ -40,7 +40,7 @@ ENGINE, CLIENT = Role.ENGINE, Role.CLIENT
         (FRESH, Exited(ENGINE, 64), TaskState.FAILED, 0, "engine: wrong command line"),
         (FRESH, Exited(ENGINE, 65, "graph 0: no sink"), TaskState.FAILED, 0, "engine: graph 0: no sink"),
         (FRESH, Exited(ENGINE, 66), TaskState.FAILED, 0, "engine: the model is missing or unusable"),
-        (FRESH, Exited(ENGINE, 67), TaskState.FAILED, 0, "engine: the source does not exist"),
+        (FRESH, Exited(ENGINE, 67), TaskState.FAILED, 0, "engine: the source cannot be read"),
         (FRESH, Exited(CLIENT, 68), TaskState.FAILED, 0, "client: the algorithm's own code is broken"),
         (FRESH, Exited(CLIENT, 73), TaskState.BACKOFF, 0, "client: the port is taken"),
         (FRESH, Exited(ENGINE, 73), TaskState.BACKOFF, 1, "engine: the port is taken"),

@@ -222,6 +222,7 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
         "Source": "streaming",
         "Fps": 8.33,
         "Frames": 2500,
+        "Dropped": 7,
         "Events": 5,
         "Pending": 1,
         "Restarts": 2,
@@ -305,7 +306,7 @@ def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
     store.set_state(key, TaskState.RUNNING, restarts=2, port=10001)
     folder = settings.state_path / "tasks" / key
     (folder / "run").mkdir(parents=True)
-    engine = EngineStatus(run=key, source="streaming", fps=8.3333, frames=2500, detector="motion")
+    engine = EngineStatus(run=key, source="streaming", fps=8.3333, frames=2500, dropped=7, detector="motion")
     engine.write(folder / ENGINE_FILE)
     ClientStatus(run=key, events=5, pending=1, per_algorithm=[3, 2]).write(folder / CLIENT_FILE)
     return key
