@@ -187,7 +187,7 @@ class Demo:
         download_image: also draw each result into ``./results``.
         draw_func_name: how.
         class_names: file of class names for the drawing; empty for none.
-        detector: ours: which detector runs (``auto``, ``model``, ``motion``); empty for the server's setting.
+        detector: ours: which detector runs (``auto``, ``model``, ``motion``); empty for the model, as in sophon-stream.
         extra: keys that nobody knows, kept for writing back.
     """
 
