@@ -15,7 +15,7 @@ from streamserver.launchers.base import ProcessSpec
 PARENT_PID_VARIABLE = "STREAMSERVER_PARENT_PID"
 """Tells a process of ours with whom it has to die."""
 
-_NICENESS = 5
+_NICENESS = 10
 _ROTATE_BYTES = 1_000_000
 _TRIM_BYTES = 10_000_000
 

@@ -44,6 +44,8 @@ TICK_S = 0.1
 RESCAN_S = 5.0
 """The rows are read this often even when the counter stands still."""
 
+_STARTS_A_ROUND = 1  # a burst of creates is answered before its engines take the cores
+
 _PAUSE_S = 2.0
 """A longer gap between two rounds means that this process itself was stopped: heartbeats get their time anew."""
 
@@ -143,9 +145,8 @@ class Supervisor:
         except StreamServerError as e:
             self._complain(f"the tasks cannot be read, what runs goes on: {e}", now)
             self._read_at = now + _STORE_RETRY_S
-        self._free_starts = self._max_starts - sum(
-            group.is_young(now, _START_WEIGHT_S) for group in self._groups.values()
-        )
+        young = sum(group.is_young(now, _START_WEIGHT_S) for group in self._groups.values())
+        self._free_starts = min(_STARTS_A_ROUND, self._max_starts - young)
         for group in list(self._groups.values()):
             if now >= group.quarantine_until:
                 self._look_after(group, now)
