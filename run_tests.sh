@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$(readlink -f "$0")")"
 . tools/venv.sh
-ensure_venv . requirements.txt requirements-dev.txt
+ensure_venv . requirements.txt requirements-nodeps.txt requirements-dev.txt
 
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .

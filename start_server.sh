@@ -9,7 +9,7 @@
 set -eu
 root=$(dirname "$(readlink -f "$0")")
 . "$root/tools/venv.sh"
-ensure_venv "$root" requirements.txt
+ensure_venv "$root" requirements.txt requirements-nodeps.txt
 
 case "${1:-}" in
   0 | 1) shift ;;

@@ -1,11 +1,12 @@
 # Sourced by start_server.sh and run_tests.sh: makes .venv with the pinned packages, once, and again when a pin changed.
 # shellcheck shell=bash
 
-# Usage: ensure_venv PROJECT_FOLDER REQUIREMENTS_FILE...   (the files are relative to the folder)
+# Usage: ensure_venv PROJECT_FOLDER REQUIREMENTS_FILE...   (the files are relative to the folder; those named
+# *-nodeps.txt are installed without the packages that theirs depend on)
 ensure_venv() (
   cd -- "$1"
   shift
-  local wanted stamp python file options=()
+  local wanted stamp python file options=() bare=()
   wanted=$(cat -- "$@" | sha256sum | cut -d' ' -f1)
   stamp=.venv/.installed-$(printf '%s' "$*" | sha256sum | cut -c1-12)
   if is_installed; then
@@ -28,12 +29,21 @@ ensure_venv() (
     fi
   fi
   echo "Installing the pinned packages of $* ..."
-  for file in "$@"; do options+=(-r "$file"); done
-  if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check "${options[@]}"; then
+  for file in "$@"; do
+    case "$file" in
+      *-nodeps.txt) bare+=(-r "$file") ;;
+      *) options+=(-r "$file") ;;
+    esac
+  done
+  if ! install "${options[@]}" || { [ ${#bare[@]} -gt 0 ] && ! install --no-deps "${bare[@]}"; }; then
     fail "the packages could not be installed; is a package index reachable? (pip config, HTTPS_PROXY)"
   fi
   printf '%s\n' "$wanted" > "$stamp"
 )
+
+install() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+}
 
 is_installed() {
   [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2> /dev/null)" = "$wanted" ]

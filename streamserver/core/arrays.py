@@ -23,12 +23,15 @@ class Detections:
         scores: float32 (n,), 0 to 1.
         class_ids: int64 (n,).
         track_ids: int64 (n,), 0 where no tracker has spoken.
+        corners_xy: float32 (n, 4, 2), the corners of what the boxes hold, from its own top left in its reading
+            direction (a number plate, a line of text); ``None`` from detectors that see only boxes.
     """
 
     boxes_xyxy: FloatArray
     scores: FloatArray
     class_ids: IntArray
     track_ids: IntArray
+    corners_xy: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes_xyxy)
@@ -37,6 +40,8 @@ class Detections:
                 f"expected arrays of one length n and boxes (n, 4), got {self.boxes_xyxy.shape}, "
                 f"{self.scores.shape}, {self.class_ids.shape}, {self.track_ids.shape}"
             )
+        if self.corners_xy is not None and self.corners_xy.shape != (n, 4, 2):
+            raise ValueError(f"expected corners ({n}, 4, 2), got {self.corners_xy.shape}")
 
     @classmethod
     def empty(cls) -> Self:
@@ -50,11 +55,13 @@ class Detections:
         scores: npt.ArrayLike,
         class_ids: npt.ArrayLike,
         track_ids: npt.ArrayLike | None = None,
+        corners_xy: npt.ArrayLike | None = None,
     ) -> Self:
         """Builds detections from anything array-like, with track ids 0 unless given."""
         boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
         ids = np.zeros(len(boxes), dtype=np.int64) if track_ids is None else np.asarray(track_ids, dtype=np.int64)
-        return cls(boxes, np.asarray(scores, dtype=np.float32), np.asarray(class_ids, dtype=np.int64), ids)
+        corners = None if corners_xy is None else np.asarray(corners_xy, dtype=np.float32).reshape(-1, 4, 2)
+        return cls(boxes, np.asarray(scores, dtype=np.float32), np.asarray(class_ids, dtype=np.int64), ids, corners)
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
@@ -69,7 +76,13 @@ class Detections:
         index = np.asarray(rows)
         if index.dtype != np.bool_:
             index = index.astype(np.intp)
-        return type(self)(self.boxes_xyxy[index], self.scores[index], self.class_ids[index], self.track_ids[index])
+        return type(self)(
+            self.boxes_xyxy[index],
+            self.scores[index],
+            self.class_ids[index],
+            self.track_ids[index],
+            None if self.corners_xy is None else self.corners_xy[index],
+        )
 
     def with_class_ids(self, class_ids: IntArray) -> Self:
         """The same objects under other class numbers."""

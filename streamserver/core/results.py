@@ -1,7 +1,8 @@
 """The wire form of one frame's results, as sophon-stream's http_push posts it (CONTRACT section 4).
 
-``to_wire`` is what our engine sends; ``WireFrame`` and ``objects_of`` are how the business side reads it, whether it
-came from our engine or from a sophon-stream binary. Two keys of ``mFrame`` are ours and may be absent:
+``frame_to_wire`` and ``objects_to_wire`` are what our engine sends; ``WireFrame`` and ``objects_of`` are how the
+business side reads it, whether it came from our engine or from a sophon-stream binary. Two keys of ``mFrame`` are ours
+and may be absent:
 
 * ``mSequence``: number of *processed* frames (kept by ``sample_interval`` and not dropped) before this one, growing by
   1 with each, across loops and reconnects (``mFrameId`` starts again at 0);
@@ -11,12 +12,13 @@ came from our engine or from a sophon-stream binary. Two keys of ``mFrame`` are 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the client process reads messages without ever loading numpy
     from streamserver.core.arrays import Detections
+    from streamserver.core.objects import Face, Pose, Recognition
 
 BoxXyxy = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom exclusive."""
@@ -86,36 +88,78 @@ def objects_of(message: Mapping[str, Any]) -> list[WireObject]:
         raise ValueError(f"$.mDetectedObjectMetadatas: {e!r}") from e
 
 
-def to_wire(
-    detections: Detections,
+def frame_to_wire(
     *,
     channel_id: int,
     graph_id: int,
     frame_id: int,
-    sequence: int,
+    sequence: int | None,
     loop: int,
     size_wh: tuple[int, int],
     timestamp_us: int,
     picture_jpeg: bytes = b"",
+    sub_id: int = 0,
+    fps: float = 0.0,
 ) -> dict[str, Any]:
-    """The message of one frame: keys and types of CONTRACT 4.1 and 4.2, empty lists left out, undefined numbers 0."""
-    frame = {
+    """The message of a frame in which nothing was found: the keys of CONTRACT 4.1 that are always there, and 4.2.
+
+    ``sequence`` is ``None`` in parts, which have neither ``mSequence`` nor ``mLoop``.
+    """
+    frame: dict[str, Any] = {
         "mChannelId": channel_id,
         "mEndOfStream": False,
         "mFrameId": frame_id,
         "mHeight": size_wh[1],
-        "mLoop": loop,
-        "mSequence": sequence,
         "mSpData": base64.b64encode(picture_jpeg).decode("ascii"),
         "mTimestamp": timestamp_us,
         "mWidth": size_wh[0],
     }
-    message: dict[str, Any] = {"mFps": 0.0, "mFrame": frame, "mGraphId": graph_id, "mSubId": 0}
-    if len(detections):
-        message["mDetectedObjectMetadatas"] = _wire_objects(detections)
-        if detections.tracked:
-            message["mTrackedObjectMetadatas"] = [{"mTrackId": int(track_id)} for track_id in detections.track_ids]
-    return message
+    if sequence is not None:
+        frame |= {"mLoop": loop, "mSequence": sequence}
+    return {"mFps": fps, "mFrame": frame, "mGraphId": graph_id, "mSubId": sub_id}
+
+
+def objects_to_wire(
+    detections: Detections,
+    *,
+    poses: Sequence[Pose] = (),
+    recognitions: Sequence[Recognition] = (),
+    faces: Sequence[Face] = (),
+) -> dict[str, Any]:
+    """The lists of CONTRACT 4.1 for what was found in one picture; empty ones are left out."""
+    lists = {
+        "mDetectedObjectMetadatas": _wire_objects(detections),
+        "mTrackedObjectMetadatas": _wire_tracks(detections),
+        "mPosedObjectMetadatas": [{"keypoints": [float(v) for v in pose.keypoints.ravel()]} for pose in poses],
+        "mRecognizedObjectMetadatas": [_wire_recognition(recognition) for recognition in recognitions],
+        "mFaceObjectMetadata": [_wire_face(face) for face in faces],
+    }
+    return {key: value for key, value in lists.items() if value}
+
+
+def _wire_tracks(detections: Detections) -> list[dict[str, int]]:
+    return [{"mTrackId": int(track_id)} for track_id in detections.track_ids] if detections.tracked else []
+
+
+def _wire_recognition(recognition: Recognition) -> dict[str, Any]:
+    return {
+        "mLabelName": recognition.label,
+        "mScores": [float(score) for score in recognition.scores],
+        "mTopKLabels": [int(class_id) for class_id in recognition.class_ids],
+    }
+
+
+def _wire_face(face: Face) -> dict[str, Any]:
+    left, top, right, bottom = (round(float(value)) for value in face.box_xyxy)
+    return {
+        "bottom": bottom,
+        "left": left,
+        "points_x": [float(x) for x in face.points_xy[:, 0]],
+        "points_y": [float(y) for y in face.points_xy[:, 1]],
+        "right": right,
+        "score": float(face.score),
+        "top": top,
+    }
 
 
 def _wire_objects(detections: Detections) -> list[dict[str, Any]]:

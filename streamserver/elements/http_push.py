@@ -15,7 +15,7 @@ import ssl
 import time
 from typing import Any
 
-from streamserver.core.results import to_wire
+from streamserver.elements._message import message_of
 from streamserver.elements._push_connection import PushConnection, RefusedError, Target, UnreachableError
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -60,18 +60,7 @@ class HttpPush(Element):
             logger.warning("%s: %d frames were dropped in all", self._connection.target, self.dropped)
 
     def _message(self, frame: Frame, *, with_pictures: bool) -> dict[str, Any]:
-        picture = frame.picture
-        return to_wire(
-            frame.detections,
-            channel_id=frame.channel_id,
-            graph_id=frame.graph_id,
-            frame_id=frame.frame_id,
-            sequence=frame.sequence,
-            loop=frame.loop,
-            size_wh=picture.size_wh if picture else (0, 0),
-            timestamp_us=frame.timestamp_us,
-            picture_jpeg=encode_jpeg(picture.bgr) if picture and with_pictures else b"",
-        )
+        return message_of(frame, with_pictures=with_pictures)
 
     def _deliver(self, message: dict[str, Any]) -> bytes:
         """Posts ``message`` until it arrives, is refused, or its time is over; the reply, or nothing."""

@@ -40,6 +40,8 @@ class ElementContext:
         settings: the server's settings (device, model directories, threads).
         base_dir: what relative paths in the configuration are relative to.
         channel_ids: the channels that run through this graph.
+        input_ports: the ports where connections arrive, in the graph's order, one entry a connection.
+        output_ports: the ports from which connections lead away.
         stopping: set when the process wants to end; long waits watch it.
         report: tells the supervisor one thing about this element, e.g. ``report("detector", "motion")``.
         alive: to be called now and then by an element that waits for something outside (a receiver that is away),
@@ -53,6 +55,8 @@ class ElementContext:
     settings: Settings
     base_dir: Path
     channel_ids: tuple[int, ...] = ()
+    input_ports: tuple[int, ...] = ()
+    output_ports: tuple[int, ...] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
     report: Callable[[str, str], None] = lambda key, value: None
     alive: Callable[[], None] = lambda: None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from streamserver.core.arrays import Detections
+from streamserver.core.arrays import Detections, FloatArray
+from streamserver.core.objects import Face, Pose, Recognition, Segment, TurnedBox
 from streamserver.core.picture import Picture
 
 __all__ = ["Frame", "Picture"]
@@ -12,7 +14,11 @@ __all__ = ["Frame", "Picture"]
 
 @dataclass(slots=True)
 class Frame:
-    """One frame on its way through a graph; elements add to it and pass it on.
+    """One frame, or one part of a frame, on its way through a graph; elements add to it and pass it on.
+
+    A distributor gives out *parts*: frames of their own with the part's picture, which other elements treat like any
+    frame. They stand in the whole frame's ``sub_frames`` from the start; a converger holds the whole frame back until
+    its parts have come back, so what elements add to a part is seen in the whole.
 
     Attributes:
         channel_id: the channel's id in the demo file.
@@ -26,9 +32,21 @@ class Frame:
         discontinuity: the first frame after a start, a loop or a reconnect: whatever an element remembers of this
             channel (tracks, counters, background) no longer holds.
         skipped: not to be processed, only passed on (``mFilter``, sampling strategy KEEP).
+        port: the input port of the element that it has arrived at; set by the engine.
         detections: what detectors, then trackers and filters, left.
-        sub_frames: parts of this frame that were looked at on their own (a plate's crop).
-        sub_id: for a part, the row of the parent's detections it was cut from; -1 for the whole frame.
+        poses: from yolov8 Pose and fastpose one a row of ``detections``; from openpose on their own.
+        recognitions: what was read or classified; usually one, of a part.
+        faces: from face detectors.
+        turned_boxes: from yolov8 Obb.
+        segments: from yolov8 Seg, one a row of ``detections``.
+        touched_areas: the filter's areas that let an object pass, each (n, 2) points in pixels; drawn by osd.
+        sub_frames: the parts that were given out, in the order they were.
+        sub_id: of a part, the row of the whole frame's faces and then detections it was cut from; -1 for all of it.
+        track_id: of a part, the track of the object it shows; 0 when no tracker has spoken.
+        ticket: of a whole frame, the number under which its parts are out; 0 for none.
+        branch_of: of a part, its whole frame's ticket; 0 for a frame that is no part.
+        parts_out: how many parts were given out under ``ticket``.
+        drawing: what to show instead of ``picture`` (``mSpDataOsd``); ``None`` when nothing was drawn.
     """
 
     channel_id: int
@@ -41,6 +59,18 @@ class Frame:
     end_of_stream: bool = False
     discontinuity: bool = False
     skipped: bool = False
+    port: int = 0
     detections: Detections = field(default_factory=Detections.empty)
+    poses: Sequence[Pose] = ()
+    recognitions: Sequence[Recognition] = ()
+    faces: Sequence[Face] = ()
+    turned_boxes: Sequence[TurnedBox] = ()
+    segments: Sequence[Segment] = ()
+    touched_areas: Sequence[FloatArray] = ()
     sub_frames: list[Frame] = field(default_factory=list)
     sub_id: int = 0
+    track_id: int = 0
+    ticket: int = 0
+    branch_of: int = 0
+    parts_out: int = 0
+    drawing: Picture | None = None

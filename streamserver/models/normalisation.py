@@ -47,6 +47,15 @@ class Normalisation:
         offset = _triple([m / deviation for m, deviation in zip(means, stds, strict=True)], "mean")
         return cls(scale, offset, bgr2rgb)
 
+    @classmethod
+    def from_mean_std(cls, *, mean: Any, std: Any, rgb: bool) -> Normalisation:
+        """``y = (x - mean) / std``; raises ``ValueError`` naming the key that is not three numbers, or has a zero."""
+        means, stds = _triple(mean, "mean"), _triple(std, "std")
+        if 0.0 in stds:
+            raise ValueError(f"std: expected no zero, got {std!r}")
+        scale = _triple([1 / deviation for deviation in stds], "std")
+        return cls(scale, _triple([m / d for m, d in zip(means, stds, strict=True)], "mean"), rgb)
+
     def fill(self, blob: FloatArray, image_bgr: ImageBgr) -> None:
         """Writes a picture of shape (height, width, 3) into ``blob`` of shape (3, height, width)."""
         planes = cv2.split(image_bgr)

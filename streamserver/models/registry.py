@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from streamserver.models.normalisation import Normalisation
 REGISTRY_FILE = PROJECT_DIR / "configs" / "models.yaml"
 
 _REQUIRED = ("file", "sha256", "task", "family", "licence")
-_OPTIONAL = ("source", "url", "labels", "preprocess")
+_OPTIONAL = ("source", "url", "labels", "preprocess", "options")
 _PREPROCESS = ("scale", "offset", "bgr")
 _BMODEL = ("pattern", "model", "classes")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -32,6 +32,7 @@ class ModelEntry:
         url: where the file can be fetched; empty when nowhere.
         labels: class names in class order; empty for models without classes.
         preprocess: what the network wants to see; ``None`` when its family decides.
+        options: what else its family must know to read it, e.g. the anchors of a yolov5.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelEntry:
     url: str = ""
     labels: tuple[str, ...] = ()
     preprocess: Normalisation | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def _entry(name: str, row: Any, path: Path) -> ModelEntry:
         name=name,
         labels=read_labels(path.parent / labels) if labels else (),
         preprocess=preprocess,
+        options=_mapping(values.get("options") or {}, f"{where}.options"),
         **texts,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamserver.core.arrays import Detections
-from streamserver.core.results import WireFrame, objects_of, to_wire
+from streamserver.core.results import WireFrame, frame_to_wire, objects_of, objects_to_wire
 
 # The example of CONTRACT 4.6, as a sophon-stream binary posts it.
 EXAMPLE: dict[str, Any] = json.loads(
@@ -23,7 +23,7 @@ def wire(detections: Detections, **changes: Any) -> dict[str, Any]:
         "channel_id": 3, "graph_id": 1, "frame_id": 42, "sequence": 14, "loop": 2, "size_wh": (1920, 1080),
         "timestamp_us": 1_700_000_000_000_000,
     }  # fmt: skip
-    return to_wire(detections, **(values | changes))
+    return frame_to_wire(**(values | changes)) | objects_to_wire(detections)
 
 
 def found(**changes: Any) -> dict[str, Any]:

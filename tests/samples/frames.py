@@ -11,7 +11,7 @@ import numpy as np
 
 from streamserver.core import messages
 from streamserver.core.arrays import Detections
-from streamserver.core.results import to_wire
+from streamserver.core.results import frame_to_wire, objects_to_wire
 from streamserver.vision.codec import encode_jpeg
 
 SIZE_WH = (320, 240)
@@ -36,8 +36,7 @@ def frame(
     """One posted frame with tracked objects: number to box (left, top, right, bottom)."""
     ids = list(tracks)
     found = Detections.from_arrays(list(tracks.values()), [score] * len(ids), [class_id] * len(ids), ids)
-    message = to_wire(
-        found,
+    message = objects_to_wire(found) | frame_to_wire(
         channel_id=0,
         graph_id=0,
         frame_id=sequence * 3,

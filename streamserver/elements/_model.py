@@ -1,0 +1,115 @@
+"""What all elements that run a network read from their configuration, and how they find its file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from streamserver.core.errors import ConfigError, ModelError, ModelNotFoundError
+from streamserver.engine.element import ElementContext
+from streamserver.models.normalisation import Normalisation
+from streamserver.models.registry import read_labels
+from streamserver.models.store import FoundModel, ModelStore
+from streamserver.vision.roi import Roi
+
+
+def read_model_path(context: ElementContext) -> str:
+    """``model_path``, which every such element needs."""
+    value = context.configure.get("model_path")
+    if not isinstance(value, str) or not value:
+        raise context.error("model_path", f"expected a path or a model's name, got {value!r}")
+    return value
+
+
+def find_model(context: ElementContext, model_path: str, *, families: Collection[str]) -> FoundModel:
+    """The file for ``model_path``, fetched if need be; one that configs/models.yaml knows must be of ``families``.
+
+    Raises:
+        ModelNotFoundError, ModelError, GraphError: naming the element file, the element and the key.
+    """
+    try:
+        found = ModelStore(context.settings).resolve(model_path, base_dir=context.base_dir)
+    except (ModelError, ModelNotFoundError) as e:
+        where = f"{context.config_file}: element {context.element_id} '{context.name}': model_path"
+        raise type(e)(f"{where}: {e.message}", cure=e.cure) from e
+    if found.entry is not None and found.entry.family not in families:
+        expected = " or ".join(f"'{family}'" for family in sorted(families))
+        raise context.error("model_path", f"'{model_path}' is of the family '{found.entry.family}', not {expected}")
+    return found
+
+
+def read_share(context: ElementContext, key: str, value: Any) -> float:
+    """A number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise context.error(key, f"expected a number from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def read_flag(context: ElementContext, key: str, *, default: bool) -> bool:
+    """True or false."""
+    value = context.configure.get(key, default)
+    if not isinstance(value, bool):
+        raise context.error(key, f"expected true or false, got {value!r}")
+    return value
+
+
+def read_count(context: ElementContext, key: str, *, default: int, least: int = 0, most: int = 1_000_000_000) -> int:
+    """A whole number within limits."""
+    value = context.configure.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise context.error(key, f"expected a whole number from {least} to {most}, got {value!r}")
+    return value
+
+
+def read_text(context: ElementContext, key: str) -> str:
+    """A text that is not empty."""
+    value = context.configure.get(key)
+    if not isinstance(value, str) or not value:
+        raise context.error(key, f"expected a text, got {value!r}")
+    return value
+
+
+def read_choice(context: ElementContext, key: str, choices: tuple[str, ...], *, default: str) -> str:
+    """One of ``choices``."""
+    value = context.configure.get(key, default)
+    if value not in choices:
+        raise context.error(key, f"got {value!r}", cure=f"use one of {', '.join(choices)}")
+    return str(value)
+
+
+def read_roi(context: ElementContext) -> Roi | None:
+    """The ``roi`` object, or ``None`` for the whole frame."""
+    try:
+        return Roi.from_config(context.configure.get("roi"))
+    except ValueError as e:
+        raise context.error("roi", str(e)) from e
+
+
+def read_names(context: ElementContext, *, key: str = "class_names_file") -> tuple[str, ...]:
+    """The class names of a file named by ``key``, one a line; empty when the key is not there."""
+    value = context.configure.get(key)
+    if value is None:
+        return ()
+    try:
+        return read_labels(context.base_dir / Path(str(value)))
+    except ConfigError as e:
+        raise context.error(key, e.message, cure=e.cure) from e
+
+
+def read_normalisation(context: ElementContext) -> Normalisation | None:
+    """``y = (x - mean) / std``, as all elements but yolox mean it; ``None`` without both keys.
+
+    Without ``bgr2rgb`` the channels come as they are in a frame, blue first.
+    """
+    configure = context.configure
+    rgb = read_flag(context, "bgr2rgb", default=False)
+    if "mean" not in configure and "std" not in configure:
+        return None
+    try:
+        return Normalisation.from_mean_std(
+            mean=configure.get("mean", [0, 0, 0]), std=configure.get("std", [1, 1, 1]), rgb=rgb
+        )
+    except ValueError as e:
+        key, _, problem = str(e).partition(": ")
+        raise context.error(key, problem) from e

@@ -1,0 +1,149 @@
+"""A network that looks at one picture: what its file says of the input, and runs in the form the rest of us uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from streamserver.core.arrays import FloatArray
+from streamserver.core.errors import ModelError
+from streamserver.runtime.session import Session, TensorSpec
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+_CHANNELS = (1, 3)
+_INT8_ZERO = 128
+"""What a network that wants int8 calls 0 is half way between black and white."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInput:
+    """The input of a network, as its file says.
+
+    Attributes:
+        name: of the tensor.
+        size_wh: width and height in pixels; ``None`` for a side that the file leaves free.
+        channels: 3 for colour, 1 for grey.
+        batch: pictures a run must have; ``None`` where that is free.
+        channels_last: the tensor is (n, height, width, channels) instead of (n, channels, height, width).
+        dtype: of the tensor. float16 and float64 take the same numbers as float32; uint8 takes pixels from 0 to 255,
+            int8 pixels less 128.
+    """
+
+    name: str
+    size_wh: tuple[int | None, int | None]
+    channels: int
+    batch: int | None
+    channels_last: bool
+    dtype: npt.DTypeLike
+
+    @classmethod
+    def from_session(cls, session: Session) -> PictureInput:
+        """Reads the only input of a session; raises ``ModelError`` when it takes no picture, and says what it takes."""
+        if len(session.inputs) != 1:
+            raise _no_picture(session)
+        [spec] = session.inputs
+        found = _read(spec)
+        if found is None:
+            raise _no_picture(session)
+        return found
+
+    def tensor(self, blob: FloatArray) -> npt.NDArray[Any]:
+        """A (n, channels, H, W) array of float32 in the form that the file wants, filled up to its batch."""
+        if self.batch is not None and len(blob) < self.batch:
+            filler = np.zeros((self.batch - len(blob), *blob.shape[1:]), dtype=blob.dtype)
+            blob = np.concatenate([blob, filler])
+        if self.channels_last:
+            blob = blob.transpose(0, 2, 3, 1)
+        if self.dtype == np.uint8:
+            return np.ascontiguousarray(np.clip(np.rint(blob), 0, 255).astype(np.uint8))
+        if self.dtype == np.int8:
+            return np.ascontiguousarray((np.clip(np.rint(blob), 0, 255) - _INT8_ZERO).astype(np.int8))
+        return np.ascontiguousarray(blob.astype(self.dtype, copy=False))
+
+
+class PictureNetwork:
+    """A session that looks at pictures; may be shared between threads.
+
+    Args:
+        session: the loaded file.
+        default_size_wh: used for sides that the file leaves free.
+
+    Attributes:
+        name: the file's name.
+        input: what the file says of it.
+        size_wh: width and height of the pictures it gets.
+    """
+
+    def __init__(self, session: Session, *, default_size_wh: tuple[int, int]) -> None:
+        self.session = session
+        self.name = session.name
+        self.input = PictureInput.from_session(session)
+        free_w, free_h = self.input.size_wh
+        self.size_wh = (free_w or default_size_wh[0], free_h or default_size_wh[1])
+
+    @property
+    def description(self) -> str:
+        """What runs where, e.g. ``yolox_nano.onnx on CPUExecutionProvider``."""
+        return f"{self.session.name} on {self.session.provider}"
+
+    def run(self, blob: FloatArray) -> list[npt.NDArray[Any]]:
+        """Runs the network, several times where its batch is smaller than ``blob``.
+
+        Args:
+            blob: float32 (n, channels, H, W).
+
+        Returns:
+            One array for each output in the file's order; floating ones as float32. Outputs whose first side is the
+            batch have n rows; outputs that are not by picture are those of the last run.
+        """
+        step = self.input.batch or max(1, len(blob))
+        runs = [self._run_once(blob[i : i + step]) for i in range(0, len(blob), step)]
+        if len(runs) == 1:
+            return runs[0]
+        return [np.concatenate(parts) if parts[0].ndim else parts[-1] for parts in zip(*runs, strict=True)]
+
+    def _run_once(self, blob: FloatArray) -> list[npt.NDArray[Any]]:
+        tensor = self.input.tensor(blob)
+        outputs = self.session.run({self.input.name: tensor})
+        return [_as_floats(output[: len(blob)] if _by_picture(output, len(tensor)) else output) for output in outputs]
+
+
+def _by_picture(output: npt.NDArray[Any], count: int) -> bool:
+    return output.ndim > 0 and len(output) == count
+
+
+def _as_floats(output: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return output.astype(np.float32) if output.dtype in (np.float16, np.float64) else output
+
+
+def _read(spec: TensorSpec) -> PictureInput | None:
+    if len(spec.shape) != 4 or spec.dtype not in _DTYPES:
+        return None
+    batch, *rest = spec.shape
+    if rest[0] in _CHANNELS:
+        (channels, height, width), last = rest, False
+    elif rest[2] in _CHANNELS:
+        (height, width, channels), last = rest, True
+    elif rest[0] is None and rest[2] not in _CHANNELS:
+        (_, height, width), channels, last = rest, 3, False
+    else:
+        return None
+    assert channels is not None
+    return PictureInput(spec.name, (width, height), channels, batch, last, _DTYPES[spec.dtype])
+
+
+def _no_picture(session: Session) -> ModelError:
+    found = ", ".join(f"{spec.name} {list(spec.shape)} {spec.dtype}" for spec in session.inputs)
+    return ModelError(
+        f"'{session.name}' does not look at one picture: expected one input [n, 3, H, W] or [n, H, W, 3] of float32, "
+        f"float16, uint8 or int8, got {found}"
+    )
