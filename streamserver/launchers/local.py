@@ -15,7 +15,8 @@ from streamserver.launchers.base import ProcessSpec
 PARENT_PID_VARIABLE = "STREAMSERVER_PARENT_PID"
 """Tells a process of ours with whom it has to die."""
 
-_NICENESS = 10
+_NICER_BY = 10
+_NICEST = 19
 _ROTATE_BYTES = 1_000_000
 _TRIM_BYTES = 10_000_000
 
@@ -126,9 +127,10 @@ def _make_nice(pid: int) -> None:
 
     Each process is a session of its own, so where the kernel groups by session (autogroup) the group's value counts.
     """
+    niceness = min(os.getpriority(os.PRIO_PROCESS, 0) + _NICER_BY, _NICEST)
     try:
-        os.setpriority(os.PRIO_PROCESS, pid, _NICENESS)
-        Path(f"/proc/{pid}/autogroup").write_text(str(_NICENESS))
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
     except OSError:  # it has ended already, or this kernel has no autogroup
         pass
 
