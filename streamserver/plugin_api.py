@@ -35,6 +35,7 @@ from typing import Any, Literal
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import BadRequestError
+from streamserver.core.plates import UNREADABLE, PlateBook, PlateRule, Sighting, is_whole
 from streamserver.core.presence import Presence
 from streamserver.core.results import BoxXyxy, WireFrame, WireObject, objects_of
 from streamserver.core.settings import PROJECT_DIR
@@ -45,16 +46,23 @@ __all__ = [
     "COCO_CLASSES",
     "BoxXyxy",
     "GraphOverrides",
+    "Plate",
+    "PlateBook",
     "Presence",
+    "Sighting",
     "WireFrame",
     "WireObject",
     "area_filters",
     "channel",
+    "choice_of",
     "classes_of",
     "event",
     "line_filters",
     "make_report",
     "objects_of",
+    "plate_reading",
+    "plate_rule",
+    "plates_of",
     "threshold",
     "track_buffer",
     "tracking",
@@ -100,6 +108,21 @@ class GraphOverrides:
                 raise ValueError(f"{name}: cannot be written as JSON: {e}") from e
 
 
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """A plate in one frame: its text, the object, its own picture (Base64, may be empty), whether no edge cuts it."""
+
+    text: str
+    found: WireObject
+    picture_base64: str
+    whole: bool = True
+
+    @property
+    def sighting(self) -> Sighting:
+        """What a ``PlateBook`` wants to know."""
+        return Sighting(self.text, self.found.track_id, self.whole)
+
+
 def channel(data: Mapping[str, Any], i: int) -> dict[str, Any]:
     """The channel of a demo file for algorithm ``i`` of a task.
 
@@ -136,6 +159,19 @@ def classes_of(algorithm: Mapping[str, Any], default: Iterable[int]) -> list[int
     if not isinstance(given, list) or not given:
         raise _bad_classes(f"expected a list of class numbers or names, got {given!r}")
     return list(dict.fromkeys(_class_number(wanted) for wanted in given))
+
+
+def choice_of(algorithm: Mapping[str, Any], key: str, choices: Sequence[str]) -> str:
+    """``Extend.<key>``, one of ``choices``; the first of them unless given.
+
+    Raises:
+        BadRequestError: it is none of them.
+    """
+    value = _extend(algorithm).get(key, choices[0])
+    if value not in choices:
+        cure = f"use one of {', '.join(choices)}"
+        raise BadRequestError(f"got {value!r}", path=f"$.Algorithm[].Extend.{key}", cure=cure)
+    return str(value)
 
 
 def tracking(algorithm: Mapping[str, Any], classes: Sequence[int]) -> dict[str, dict[str, Any]]:
@@ -198,6 +234,57 @@ def area_filters(
     areas = [[_point(p) for p in info.get("HotArea") or []] for info in algorithm.get("DetectInfos") or []]
     drawn = [area for area in areas if len(area) >= 3]
     return [_filter(algorithm, classes, type, drawn or [[]]) | {"anchor": anchor}]
+
+
+def plate_rule(algorithm: Mapping[str, Any]) -> PlateRule:
+    """Which texts are plates, ``Extend.Plates``: ``cn`` (Chinese ones, unless given) or ``any``.
+
+    Raises:
+        BadRequestError: it is something else.
+    """
+    return "cn" if choice_of(algorithm, "Plates", ("cn", "any")) == "cn" else "any"
+
+
+def plate_reading(algorithm: Mapping[str, Any], classes: Sequence[int]) -> tuple[str, dict[str, dict[str, Any]]]:
+    """``GraphOverrides.graph`` and ``elements`` for tracked plates, a reader and a vote over what it says.
+
+    The reader is ``Extend.PlateReader``: ``ppocr``, in ``engine_group.json``, or ``lprnet``, in ``engine_lprnet.json``.
+
+    Raises:
+        BadRequestError: there is no such reader, or it cannot read what ``Extend.Plates`` asks for.
+    """
+    reader, rule = choice_of(algorithm, "PlateReader", ("ppocr", "lprnet")), plate_rule(algorithm)
+    elements = tracking(algorithm, classes) | {"vote": {"plates": rule}}
+    if reader == "lprnet":
+        if rule != "cn":
+            cure = "leave it out, or Extend.Plates"
+            raise BadRequestError(
+                "lprnet reads Chinese plates only", path="$.Algorithm[].Extend.PlateReader", cure=cure
+            )
+        return "engine_lprnet.json", elements
+    if rule != "cn":
+        elements["ppocr_rec"] = {"alphabet": "plate", "aspect": None}
+    return "engine_group.json", elements
+
+
+def plates_of(json_data: Mapping[str, Any]) -> list[Plate]:
+    """The plates of a frame that were read, each text once.
+
+    Where there are as many parts as objects, they are parallel: a filter removes both together and leaves ``mSubId``,
+    the object's number before the filter, as it was. Elsewhere ``mSubId`` says which object is meant.
+    """
+    objects, size_wh = objects_of(json_data), WireFrame.from_wire(json_data).size_wh
+    parts = json_data.get("mSubObjectMetadatas") or []
+    plates: dict[str, Plate] = {}
+    for position, part in enumerate(parts):
+        index = position if len(parts) == len(objects) else int(part.get("mSubId", -1))
+        recognised = part.get("mRecognizedObjectMetadatas") or [{}]
+        text = str(recognised[0].get("mLabelName") or "")
+        if text not in UNREADABLE and 0 <= index < len(objects):
+            picture = str((part.get("mFrame") or {}).get("mSpData") or "")
+            whole = is_whole(objects[index].box_xyxy, size_wh)
+            plates.setdefault(text, Plate(text, objects[index], picture, whole))
+    return list(plates.values())
 
 
 def make_report(json_data: Mapping[str, Any], task_id: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -38,3 +38,8 @@ def clip(name: str) -> Path:
 def graphs_dir() -> Path:
     """The folder with sophon-stream's sample configurations."""
     return _find("graphs", [_SHARED], "folder")
+
+
+def media(name: str) -> Path:
+    """A file or folder of the shared media, e.g. ``plates/street``."""
+    return _find(name, [_SHARED / "media"], "media")

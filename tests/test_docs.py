@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -22,33 +21,11 @@ from streamserver.engine.element import ElementContext
 from streamserver.geometry.rules.spec import FilterSpec
 from streamserver.geometry.tracking.byte_tracker import ByteTrackOptions
 from streamserver.vision.motion import MotionOptions
+from tests.element_configurations import CONFIGURATIONS
 
 MANUALS = sorted([*PROJECT_DIR.glob("*.md"), *PROJECT_DIR.glob("docs/*.md"), *PROJECT_DIR.glob("samples/*/README.md")])
-_ROI = {"left": 0, "top": 0, "width": 9, "height": 9}
-_FILTER: dict[str, Any] = {
-    "type": 1,
-    "classes": [0],
-    "areas": [[{"left": 1, "top": 2}, {"left": 1, "top": 9}]],
-    "times": [{"time_start": "00 00 00", "time_end": "23 59 59"}],
-}
-CONFIGURATIONS: Mapping[str, list[dict[str, Any]]] = {
-    "decode": [{}],
-    "yolox": [
-        {"model_path": "m", "threshold_conf": {"a": 0.5}, "threshold_nms": 0.5, "class_names_file": None},
-        {"model_path": "m", "threshold_conf": 0.5, "threshold_nms": 0.5, "mean": [0] * 3, "std": [1] * 3, "roi": _ROI},
-    ],
-    "motion": [{"roi": _ROI}],
-    "bytetrack": [dataclasses.asdict(ByteTrackOptions())],
-    "filter": [
-        {"rules": [{"channel_id": 0, "filters": [_FILTER | {"mode": "cross"}]}]},
-        {"rules": [{"channel_id": 0, "filters": [_FILTER | {"alert_first_frames": 1}]}]},
-    ],
-    "http_push": [
-        {"ip": "127.0.0.1", "port": 1, "path": "/x"},
-        {"ip": "127.0.0.1", "port": 1, "path": "/x", "scheme": "https", "verify": False},
-    ],
-}
-"""For each element, configurations that together make it read every key that it knows."""
+_REFERS_TO = {"yolov5": ["yolox"], "yolov7": ["yolov5", "yolox"], "yolov8": ["yolox"]}
+"""Sections that say of some keys only that they are as in another one."""
 
 _NOT_IN_TABLES = {"rules", "channel_id", "filters"}
 """Keys of the filter that its example shows."""
@@ -118,7 +95,7 @@ def default_of(name: str, key: str) -> str:
 
 @pytest.mark.parametrize("name", sorted(elements.available()))
 def test_every_element_has_a_section_that_names_each_key_it_reads(name: str) -> None:
-    text = section(name)
+    text = "".join(map(section, (name, *_REFERS_TO.get(name, ()))))
     assert name in CONFIGURATIONS, f"tell CONFIGURATIONS how to make '{name}' read all its keys"
     for key in keys_read_by(name) - _NOT_IN_TABLES:
         assert re.search(rf'[`"]{key}["`]', text), f"docs/elements.md, '{name}', does not name {key}"
@@ -198,6 +175,9 @@ def test_commands_in_the_manuals_exist_with_their_options(manual: str, line: str
         program = [words[1]]
         assert (PROJECT_DIR / words[1]).is_file(), line
     known = _help_of(tuple(program))
+    commands = re.search(r"\{([\w,]+)\}", known)
+    if commands and len(words) > 3 and words[3] in commands[1].split(","):
+        known += _help_of((*program, words[3]))
     for option in re.findall(r"--\w+", line):
         assert option in known or option == "--demo", f"{manual}: {line}: {option} is unknown"
 
@@ -224,7 +204,13 @@ def bodies() -> Iterator[tuple[str, str, str]]:
 @pytest.mark.parametrize(("manual", "endpoint", "body"), list(bodies()))
 def test_bodies_in_the_manuals_are_accepted(manual: str, endpoint: str, body: str) -> None:
     if endpoint == "/task/create":
-        known = {1: "tripwire", 2: "license_area_intrusion", 3: "yolov5", 6: "area_intrusion"}
+        known = {
+            1: "tripwire",
+            2: "license_area_intrusion",
+            3: "yolov5",
+            6: "area_intrusion",
+            16: "license_plate_recognition",
+        }
         parse_create(
             body.encode(),
             known_types=known,

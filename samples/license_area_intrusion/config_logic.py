@@ -1,31 +1,34 @@
-"""When license_area_intrusion reports: how long it counts."""
+"""When license_area_intrusion reports: how long a plate must stay."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from streamserver.plugin_api import Presence
+from streamserver.plugin_api import PlateBook, plate_rule, track_buffer
 
 license_area_intrusion_in_thresh = 3
-"""Processed frames in a row that a plate must be read alike; a smaller ``TrackInterval`` of the task wins."""
+"""Processed frames that a plate must be there; the task's ``TrackInterval`` wins."""
 
 license_area_intrusion_out_thresh = 5
-"""Processed frames in a row after which a plate is forgotten."""
+"""Processed frames in a row after which a plate is forgotten; at least as long as its track may be lost."""
 
 license_area_intrusion_classes = (0,)
 """The detector's classes that are plates."""
 
 
-def new_state(algorithm: Mapping[str, Any]) -> Presence[str]:
-    """The memory of one algorithm of one task.
+def new_state(algorithm: Mapping[str, Any]) -> PlateBook:
+    """The memory of one algorithm of one task. A plate that is not seen for a moment has not left.
 
     Args:
         algorithm: its entry of the task.
     """
-    wanted = int(algorithm.get("TrackInterval", license_area_intrusion_in_thresh))
-    return Presence(
-        enter_frames=min(wanted, license_area_intrusion_in_thresh), leave_frames=license_area_intrusion_out_thresh
+    return PlateBook(
+        enter_frames=int(algorithm.get("TrackInterval", license_area_intrusion_in_thresh)),
+        leave_frames=max(license_area_intrusion_out_thresh, track_buffer(algorithm)),
+        settle_frames=license_area_intrusion_in_thresh,
+        patient=True,
+        rule=plate_rule(algorithm),
     )
 
 

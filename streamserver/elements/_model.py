@@ -39,6 +39,12 @@ def find_model(context: ElementContext, model_path: str, *, families: Collection
     return found
 
 
+def unusable(context: ElementContext, error: ModelError) -> ModelError:
+    """The same error, naming the element file, the element and the key."""
+    where = f"{context.config_file}: element {context.element_id} '{context.name}': model_path"
+    return type(error)(f"{where}: {error.message}", cure=error.cure)
+
+
 def read_share(context: ElementContext, key: str, value: Any) -> float:
     """A number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:

@@ -1,18 +1,20 @@
 """Gives detections track ids (CONTRACT 3.4): one tracker for each channel, whatever ``thread_number`` says.
 
-What no track continues disappears from the frame. Track ids come from one counter of the process, from 1, so the ids of
-different channels and of different runs of a source never meet.
+What no track continues disappears from the frame, with its pose, its outline and its parts. Track ids come from one
+counter of the process, from 1, so the ids of different channels and of different runs of a source never meet.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import fields
 
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.geometry.tracking.byte_tracker import ByteTracker, ByteTrackOptions
+
+_MOST = 10**9
+"""More frames or pixels than there are."""
 
 _next_track_id = itertools.count(1).__next__
 
@@ -31,7 +33,8 @@ class ByteTrack(Element):
         if frame.discontinuity or frame.channel_id not in self._trackers:
             self._trackers[frame.channel_id] = ByteTracker(self._options, _next_track_id)
         tracker = self._trackers[frame.channel_id]
-        frame.detections = tracker.update(frame.detections, frame.picture.size_wh)
+        tracked, rows = tracker.track(frame.detections, frame.picture.size_wh)
+        frame.keep_rows(rows, tracked)
         emit(frame)
 
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:
@@ -47,8 +50,10 @@ def _read_options(context: ElementContext) -> ByteTrackOptions:
         if isinstance(getattr(ByteTrackOptions(), name), bool):
             if not isinstance(value, bool):
                 raise context.error(name, f"expected true or false, got {value!r}")
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise context.error(name, f"expected a number of at least 0, got {value!r}")
+        elif value > _MOST:
+            raise context.error(name, f"{value!r} is too much", cure=f"use at most {_MOST}")
     return ByteTrackOptions(**values)
 
 

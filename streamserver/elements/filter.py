@@ -2,6 +2,8 @@
 
 ``configure.rules[]``: ``channel_id`` and ``filters[]``; the keys of a filter stand at ``rules.spec.FilterSpec``. The
 result of a frame is the union of what its filters report, in the frame's order; each filter sees the original objects.
+Poses, outlines and parts of objects go with them. What was read of an object, a number plate, is the first text among
+its part's recognitions.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ import logging
 
 import numpy as np
 
+from streamserver.core.arrays import FloatArray
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
-from streamserver.geometry.rules.object_filter import ObjectFilter
+from streamserver.geometry.rules.object_filter import Mask, ObjectFilter
 from streamserver.geometry.rules.spec import FilterSpec, SpecError, parse_rules
 
 _log = logging.getLogger(__name__)
+
+_UNREADABLE = "###"
+"""What ppocr_rec says of a picture without a text (CONTRACT 3.3)."""
 
 
 class Filter(Element):
@@ -53,7 +59,7 @@ class Filter(Element):
             )
         passing = self._passing(frame, specs)
         if passing.any():
-            frame.detections = frame.detections.select(passing)
+            frame.keep_rows(np.flatnonzero(passing))
             emit(frame)
 
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:
@@ -61,19 +67,27 @@ class Filter(Element):
         self._filters.pop(frame.channel_id, None)
         emit(frame)
 
-    def _passing(self, frame: Frame, specs: tuple[FilterSpec, ...]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _passing(self, frame: Frame, specs: tuple[FilterSpec, ...]) -> Mask:
+        """The objects that any filter reports; notes in the frame the areas that let them through."""
         assert frame.picture is not None
         filters = self._filters.setdefault(frame.channel_id, [ObjectFilter(spec) for spec in specs])
+        texts = _texts_of(frame)
         passing = np.zeros(len(frame.detections), dtype=np.bool_)
+        touched: list[FloatArray] = []
         for one in filters:
             if frame.discontinuity:
                 one.reset()
-            passing |= one.passing(
+            found = one.passing(
                 frame.detections,
                 step=frame.sequence,
                 timestamp_us=frame.timestamp_us,
                 size_wh=frame.picture.size_wh,
+                texts=texts,
             )
+            passing |= found.mask
+            areas = [one.spec.areas[area] for area in found.areas]
+            touched += [area.astype(np.float32) for area in areas if len(area)]
+        frame.touched_areas = [*frame.touched_areas, *touched]
         return passing
 
     def _warn(self, channel_id: int, problem: str) -> None:
@@ -81,6 +95,16 @@ class Filter(Element):
             self._warned.add((channel_id, problem))
             element_id = self.context.element_id
             _log.warning("%s: element %d on channel %d %s", self.context.config_file, element_id, channel_id, problem)
+
+
+def _texts_of(frame: Frame) -> list[str]:
+    """What was read of each object; empty where nothing was."""
+    texts = [""] * len(frame.detections)
+    for part in frame.sub_frames:
+        row = part.sub_id - len(frame.faces)
+        if 0 <= row < len(texts) and not texts[row]:
+            texts[row] = next((one.label for one in part.recognitions if one.label not in ("", _UNREADABLE)), "")
+    return texts
 
 
 ELEMENT = Filter

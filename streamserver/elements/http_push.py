@@ -12,10 +12,12 @@ import json
 import logging
 import random
 import ssl
+import threading
 import time
 from typing import Any
 
 from streamserver.elements._message import message_of
+from streamserver.elements._model import read_flag
 from streamserver.elements._push_connection import PushConnection, RefusedError, Target, UnreachableError
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -31,7 +33,10 @@ _LOG_INTERVAL_S = 10.0
 
 
 class HttpPush(Element):
-    """Posts every frame that reaches it, in order, and passes it on; waits for a receiver that is away."""
+    """Posts every frame that reaches it, in order, and passes it on; waits for a receiver that is away.
+
+    Each of its threads has a connection of its own.
+    """
 
     wants_skipped = True
 
@@ -39,7 +44,9 @@ class HttpPush(Element):
         super().__init__(context)
         self._on_demand = self._choice("pictures", "always", ("always", "on_demand")) == "on_demand"
         self._retry_s = self._read_retry_s()
-        self._connection = PushConnection(self._read_target())
+        self._target = self._read_target()
+        self._connections: dict[int, PushConnection] = {}
+        self._lock = threading.Lock()
         self.dropped = 0
         self._failing = False
         self._next_complaint = 0.0
@@ -54,10 +61,16 @@ class HttpPush(Element):
         emit(frame)
 
     def close(self) -> None:
-        """Closes the connection and says what was lost."""
-        self._connection.close()
+        """Closes the connections and says what was lost."""
+        for connection in self._connections.values():
+            connection.close()
         if self.dropped:
-            logger.warning("%s: %d frames were dropped in all", self._connection.target, self.dropped)
+            logger.warning("%s: %d frames were dropped in all", self._target, self.dropped)
+
+    def _connection(self) -> PushConnection:
+        """The calling thread's own."""
+        with self._lock:
+            return self._connections.setdefault(threading.get_ident(), PushConnection(self._target))
 
     def _message(self, frame: Frame, *, with_pictures: bool) -> dict[str, Any]:
         return message_of(frame, with_pictures=with_pictures)
@@ -67,10 +80,11 @@ class HttpPush(Element):
         body = json.dumps(message, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         deadline = time.monotonic() + self._retry_s
         backoff_s = _FIRST_BACKOFF_S
+        connection = self._connection()
         while not self.context.stopping.is_set():
             self.context.alive()
             try:
-                reply = self._connection.post(body)
+                reply = connection.post(body)
             except RefusedError as e:
                 self._drop(str(e))
                 return b""
@@ -88,26 +102,24 @@ class HttpPush(Element):
         return b""
 
     def _drop(self, reason: str) -> None:
-        self.dropped += 1
         now = time.monotonic()
-        if now >= self._next_complaint:
-            self._next_complaint = now + _LOG_INTERVAL_S
-            logger.warning(
-                "%s: frame dropped, %d so far: %s; is the client running?",
-                self._connection.target,
-                self.dropped,
-                reason,
-            )
+        with self._lock:
+            self.dropped += 1
+            dropped, complains = self.dropped, now >= self._next_complaint
+            if complains:
+                self._next_complaint = now + _LOG_INTERVAL_S
+        if complains:
+            logger.warning("%s: frame dropped, %d so far: %s; is the client running?", self._target, dropped, reason)
 
     def _say_unreachable(self, reason: str) -> None:
         if not self._failing:
             self._failing = True
-            logger.warning("%s: %s; trying again for %g s", self._connection.target, reason, self._retry_s)
+            logger.warning("%s: %s; trying again for %g s", self._target, reason, self._retry_s)
 
     def _say_reachable(self) -> None:
         if self._failing:
             self._failing = False
-            logger.info("%s: takes frames again; %d were dropped", self._connection.target, self.dropped)
+            logger.info("%s: takes frames again; %d were dropped", self._target, self.dropped)
 
     def _read_target(self) -> Target:
         port = self.context.configure.get("port")
@@ -118,19 +130,32 @@ class HttpPush(Element):
         return Target(self._text("ip"), port, path if path.startswith("/") else f"/{path}", tls)
 
     def _read_tls(self) -> ssl.SSLContext:
-        configure, base_dir = self.context.configure, self.context.base_dir
+        cacert, cert, key = (self._file(name) for name in ("cacert", "cert", "key"))
+        if key is not None and cert is None:
+            raise self.context.error("key", "has no certificate", cure="name its file in 'cert'")
         try:
-            cacert = configure.get("cacert")
-            tls = ssl.create_default_context(cafile=str(base_dir / cacert) if cacert else None)
-            if configure.get("cert"):
-                key = configure.get("key")
-                tls.load_cert_chain(base_dir / configure["cert"], base_dir / key if key else None)
+            tls = ssl.create_default_context(cafile=cacert)
+            if cert is not None:
+                tls.load_cert_chain(cert, key, password=self._refuse_password)
         except OSError as e:
             raise self.context.error("cacert, cert, key", f"cannot be used: {e}") from e
-        if configure.get("verify") is False:
+        if not read_flag(self.context, "verify", default=True):
             tls.check_hostname = False
             tls.verify_mode = ssl.CERT_NONE
         return tls
+
+    def _file(self, name: str) -> str | None:
+        """The file that a key names; ``None`` where it is absent, ``null`` or empty."""
+        value = self.context.configure.get(name)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            raise self.context.error(name, f"expected a path, got {value!r}")
+        return str(self.context.base_dir / value)
+
+    def _refuse_password(self) -> str:
+        """Asked by ssl for the password of an encrypted key, which it would otherwise ask on the terminal, for ever."""
+        raise self.context.error("key", "is encrypted", cure="give a key without a password")
 
     def _read_retry_s(self) -> float:
         value = self.context.configure.get("retry_s", RETRY_S)

@@ -2,7 +2,9 @@
 
 A new element is one file in ``streamserver/elements``; the file's name is the ``name`` in the element's JSON, and the
 file defines ``ELEMENT``, a subclass of ``Element``. An element never starts threads, never sleeps longer than it must
-and never keeps a frame after ``process`` returned, unless it says so and drops it in ``close``.
+and never keeps a frame after ``process`` returned, unless it says so (``keeps_frames``) and drops it in ``close``. It
+emits the frame object that it was given: one that it neither emits nor keeps counts as dropped. Where its file asks for
+several threads, frames of one channel come one after another, those of different channels at the same time.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ class ElementContext:
         output_ports: the ports from which connections lead away.
         stopping: set when the process wants to end; long waits watch it.
         report: tells the supervisor one thing about this element, e.g. ``report("detector", "motion")``.
-        alive: to be called now and then by an element that waits for something outside (a receiver that is away),
-            or the engine would take it for hung.
+        alive: to be called now and then, in the element's own thread, by an element that waits for something outside
+            (a receiver that is away), or the engine would take it for hung.
     """
 
     element_id: int
@@ -72,12 +74,21 @@ class Element:
     wants_skipped: ClassVar[bool] = False
     """Whether ``process`` is also called for frames that are only passed on (sampling strategy KEEP)."""
 
+    may_be_skipped: ClassVar[bool] = False
+    """Whether a channel's ``skip_element`` can name it; the frames of such a channel pass it untouched."""
+
+    keeps_frames: ClassVar[bool] = False
+    """Whether frames stay with it beyond ``process``, to be emitted, every one of them, when later ones have come."""
+
+    through_port: int | None = None
+    """The output port for frames that only pass; ``None`` means the first connected one."""
+
     def __init__(self, context: ElementContext) -> None:
         """Reads ``context.configure``; raises ``context.error(key, problem)`` for what cannot be used."""
         self.context = context
 
     def open(self) -> None:
-        """Called once, in the element's thread, before the first frame: loads models, opens connections."""
+        """Called once, in its first thread, before the first frame: loads models, opens connections."""
 
     def process(self, frame: Frame, emit: Emit) -> None:
         """Called for each frame but the end of stream (skipped ones: see above); emits it, or drops it."""
@@ -88,7 +99,36 @@ class Element:
         emit(frame)
 
     def close(self) -> None:
-        """Called once, in the element's thread, after the last frame, also after an error."""
+        """Called once, when its threads are through with their last frames, also after an error."""
+
+
+class SplittingElement(Element):
+    """A node that gives out parts of a frame, and then, at ``through_port``, the frame itself.
+
+    Attributes:
+        returns: by output port, the id of the converger to which parts come back that leave there, where the frame
+            itself comes too; without those that do not come back. Set by the engine before ``open``.
+    """
+
+    returns: Mapping[int, int] = {}
+
+
+class JoiningElement(Element):
+    """A node where parts come back: keeps the frames that arrive at ``default_port`` until their parts have.
+
+    ``process`` also gets what was dropped on the way there (``Frame.dropped``).
+    """
+
+    wants_skipped = True
+    keeps_frames = True
+    default_port: int = 0
+
+    def holds_back(self, frame: Frame) -> bool:
+        """True while ``frame``, and all that waits with it at the same port for the same channel, must wait longer.
+
+        The engine asks before it takes a frame from the queue, where it is sure that parts keep coming meanwhile.
+        """
+        raise NotImplementedError
 
 
 class ReadFrame(Protocol):

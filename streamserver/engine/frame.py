@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from streamserver.core.arrays import Detections, FloatArray
 from streamserver.core.objects import Face, Pose, Recognition, Segment, TurnedBox
 from streamserver.core.picture import Picture
 
 __all__ = ["Frame", "Picture"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -43,9 +49,13 @@ class Frame:
         sub_frames: the parts that were given out, in the order they were.
         sub_id: of a part, the row of the whole frame's faces and then detections it was cut from; -1 for all of it.
         track_id: of a part, the track of the object it shows; 0 when no tracker has spoken.
-        ticket: of a whole frame, the number under which its parts are out; 0 for none.
+        ticket: the number, different from all others of the process, of a frame that has parts out or is a part; 0 for
+            none.
         branch_of: of a part, its whole frame's ticket; 0 for a frame that is no part.
-        parts_out: how many parts were given out under ``ticket``.
+        parts_out: of a whole frame, by the id of each converger that it comes to, how many parts come back there.
+        returns_to: of a part, the id of the converger that waits for it; ``None`` when none does.
+        dropped: some element has dropped it, and it only goes on to tell the convergers that wait for it; carries
+            nothing but the fields from ``ticket`` to here.
         drawing: what to show instead of ``picture`` (``mSpDataOsd``); ``None`` when nothing was drawn.
     """
 
@@ -72,5 +82,28 @@ class Frame:
     track_id: int = 0
     ticket: int = 0
     branch_of: int = 0
-    parts_out: int = 0
+    parts_out: Mapping[int, int] = field(default_factory=dict)
+    returns_to: int | None = None
+    dropped: bool = False
     drawing: Picture | None = None
+
+    def keep_rows(self, rows: npt.NDArray[np.intp], detections: Detections | None = None) -> None:
+        """Leaves only some of the objects, with what belongs to them: poses and outlines by rows, and their parts.
+
+        Args:
+            rows: those to keep, in their new order.
+            detections: what stands in these rows from now on, ``len(rows)`` of them; ``None`` for what stood there.
+        """
+        before, shift = len(self.detections), len(self.faces)
+        self.detections = self.detections.select(rows) if detections is None else detections
+        self.poses = _rows_of(self.poses, rows, before)
+        self.segments = _rows_of(self.segments, rows, before)
+        places = {shift + int(row): shift + place for place, row in enumerate(rows)}
+        self.sub_frames = [part for part in self.sub_frames if part.sub_id < shift or part.sub_id in places]
+        for part in self.sub_frames:
+            part.sub_id = places.get(part.sub_id, part.sub_id)
+
+
+def _rows_of(items: Sequence[T], rows: npt.NDArray[np.intp], count: int) -> Sequence[T]:
+    """The items of these rows, if there is one for each of ``count`` objects; otherwise all."""
+    return [items[row] for row in rows] if len(items) == count else items

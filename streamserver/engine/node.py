@@ -1,105 +1,156 @@
-"""One element at work: its queue, its thread and its connections."""
+"""One element at work: its threads, each with a queue of its own, and its connections."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from streamserver.engine.element import Element
+from streamserver.engine.element import Element, JoiningElement
 from streamserver.engine.flow import Flow
 from streamserver.engine.frame import Frame
-from streamserver.engine.queues import FrameQueue
+from streamserver.engine.lane import Lane
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a connection leads to: a node and its input port."""
+
+    node: Node
+    port: int
+
+
 class Node:
-    """Runs one element in one thread.
+    """Runs one element in as many threads as it asks for, but no more than there are channels.
 
     Args:
-        label: what it is called in messages and what its thread is called.
-        capacity: how many frames may wait for it.
+        label: what it is called in messages and what its threads are called.
+        capacity: how many frames may wait for each thread at each input port.
         flow: shared by all nodes of the engine.
+        channel_ids: the channels of its graph; the n-th always has the same thread.
+        thread_number: how many threads its file asks for.
+
+    Attributes:
+        outputs: what is connected to each output port.
+        ends: for each channel, over how many connections its end comes.
+        bypassed: the channels whose frames pass the element untouched.
+        may_hold: a joining element may leave frames in the queue (``JoiningElement.holds_back``).
+        opened: set when the element is open.
     """
 
-    def __init__(self, label: str, *, capacity: int, flow: Flow) -> None:
+    def __init__(
+        self, label: str, *, capacity: int, flow: Flow, channel_ids: Sequence[int] = (0,), thread_number: int = 1
+    ) -> None:
         self.label = label
-        self.queue = FrameQueue(capacity)
-        self.opened = threading.Event()
-        self.outputs: Mapping[int, Node] = {}
         self.element: Element | None = None
-        self.busy_since: float | None = None
-        self.thread = threading.Thread(target=self._run, name=label, daemon=True)
+        self.outputs: Mapping[int, Output] = {}
+        self.ends: Mapping[int, int] = {}
+        self.bypassed: frozenset[int] = frozenset()
+        self.may_hold = False
+        self.opened = threading.Event()
         self._flow = flow
+        self._open_tried = threading.Event()
+        self._lock = threading.Lock()
         self._ports_warned: set[int] = set()
+        count = max(1, min(thread_number, len(channel_ids)))
+        labels = [label] if count == 1 else [f"{label} thread {k}" for k in range(count)]
+        self.lanes = [Lane(self, name, capacity=capacity, flow=flow) for name in labels]
+        self._lane_of = {channel_id: self.lanes[i % count] for i, channel_id in enumerate(channel_ids)}
+        self._running = count
+        self.threads = [
+            threading.Thread(target=self._run, args=[lane], name=lane.label, daemon=True) for lane in self.lanes
+        ]
+
+    @property
+    def joining(self) -> JoiningElement | None:
+        """The element, if it is one where parts come back."""
+        return self.element if isinstance(self.element, JoiningElement) else None
 
     def put(self, frame: Frame, *, newest_wins: bool = False) -> list[Frame]:
-        """Queues ``frame``; returns what was left out, as ``FrameQueue.put`` does."""
+        """Queues ``frame`` for its channel's thread; returns what was left out, as ``FrameQueue.put`` does."""
         self._flow.add()
-        left_out = self.queue.put(frame, newest_wins=newest_wins)
+        left_out = self._lane_of[frame.channel_id].queue.put(frame, newest_wins=newest_wins)
         if left_out:
             self._flow.done(len(left_out))
         return left_out
 
-    def emit(self, frame: Frame, *, port: int | None = None) -> None:
-        """Sends ``frame`` to the node at ``port``, or at the first connected port; what leaves a sink is done."""
-        target = self._target(port)
-        if target is not None:
-            self.busy_since = None
-            target.put(frame)
-            self.busy_since = time.monotonic()
+    def close_queues(self) -> None:
+        """Lets the threads end; what waits is forgotten."""
+        for lane in self.lanes:
+            lane.queue.close()
 
     def touch(self) -> None:
-        """The element is well; what takes so long is something else."""
-        if self.busy_since is not None:
-            self.busy_since = time.monotonic()
+        """The element is well; what takes the calling thread so long is something else."""
+        caller = threading.get_ident()
+        for lane, thread in zip(self.lanes, self.threads, strict=True):
+            if thread.ident == caller:
+                lane.touch()
 
     def receive(self, frame: Frame) -> None:
         """Called with each frame before the element sees it; for nodes that number their frames."""
 
-    def _target(self, port: int | None) -> Node | None:
+    def port_for(self, port: int | None) -> int | None:
+        """The connected output port that ``port`` means; ``None`` if what goes there is lost, which is said once."""
         if port is None:
-            return self.outputs[min(self.outputs)] if self.outputs else None
-        if port not in self.outputs and self.outputs and port not in self._ports_warned:
-            self._ports_warned.add(port)
-            logger.warning("%s: output port %d is not connected; what goes there is lost", self.label, port)
-        return self.outputs.get(port)
+            return min(self.outputs, default=None)
+        if port in self.outputs:
+            return port
+        with self._lock:
+            if self.outputs and port not in self._ports_warned:
+                self._ports_warned.add(port)
+                logger.warning("%s: output port %d is not connected; what goes there is lost", self.label, port)
+        return None
 
-    def _run(self) -> None:
-        assert self.element is not None
+    def _run(self, lane: Lane) -> None:
         try:
+            try:
+                if self._is_open(lane):
+                    lane.work()
+            finally:
+                self._leave()
+        except Exception as e:  # noqa: BLE001 - the engine's loop: whatever an element raises ends the process
+            self._flow.fail(lane.label, e)
+
+    def _is_open(self, lane: Lane) -> bool:
+        """Opens the element in the first thread; the others wait for that. False if it could not be opened."""
+        assert self.element is not None
+        if lane is self.lanes[0]:
             try:
                 self.element.open()
                 self.opened.set()
-                self._work(self.element)
             finally:
-                self.element.close()
-        except Exception as e:  # noqa: BLE001 - the engine's loop: whatever an element raises ends the process
-            self._flow.fail(self.label, e)
+                self._open_tried.set()
+        self._open_tried.wait()
+        return self.opened.is_set()
 
-    def _work(self, element: Element) -> None:
-        while (frame := self.queue.get()) is not None:
-            self.busy_since = time.monotonic()
-            self.receive(frame)
-            if frame.end_of_stream:
-                element.end_of_stream(frame, self.emit)
-            elif frame.skipped and not element.wants_skipped:
-                self.emit(frame)
-            else:
-                element.process(frame, self.emit)
-            self.busy_since = None
-            self._flow.done()
+    def _leave(self) -> None:
+        """Ends one thread; with the last of them the element is closed."""
+        assert self.element is not None
+        with self._lock:
+            self._running -= 1
+            last = self._running == 0
+        if last:
+            self.element.close()
 
 
 class SourceNode(Node):
-    """A node where frames enter: numbers what will be processed, after the decision what to leave out."""
+    """A node where frames enter: numbers what will be processed, after the decision what to leave out.
 
-    def __init__(self, label: str, *, capacity: int, flow: Flow) -> None:
-        super().__init__(label, capacity=capacity, flow=flow)
+    Attributes:
+        source_port: where they enter.
+        processed: processed frames by channel id.
+    """
+
+    source_port = 0
+
+    def __init__(
+        self, label: str, *, capacity: int, flow: Flow, channel_ids: Sequence[int] = (0,), thread_number: int = 1
+    ) -> None:
+        super().__init__(label, capacity=capacity, flow=flow, channel_ids=channel_ids, thread_number=thread_number)
         self.processed: dict[int, int] = {}
-        """Processed frames by channel id."""
 
     def receive(self, frame: Frame) -> None:
         """Gives the frame its ``sequence``, which grows by 1 from one processed frame of a channel to the next."""

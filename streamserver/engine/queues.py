@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from streamserver.engine.frame import Frame
 
@@ -15,10 +16,10 @@ LIVE_CAPACITY = 1
 
 
 class FrameQueue:
-    """Frames that wait for one element, in the order they came.
+    """Frames that wait for one thread of an element, in the order they came.
 
     Args:
-        capacity: how many may wait.
+        capacity: how many may wait at each input port, so that none of them can bar another's way.
     """
 
     def __init__(self, capacity: int = FILE_CAPACITY) -> None:
@@ -44,7 +45,7 @@ class FrameQueue:
         """
         with self._changed:
             left_out = self._make_room(frame.channel_id) if newest_wins else []
-            while len(self._frames) >= self._capacity and not newest_wins and not self._closed:
+            while self._waiting_at(frame.port) >= self._capacity and not newest_wins and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return [*left_out, frame]
@@ -52,19 +53,20 @@ class FrameQueue:
             self._changed.notify_all()
             return left_out
 
-    def get(self) -> Frame | None:
-        """The frame that waited longest, waiting for one; ``None`` once the queue is closed."""
+    def get(self, holds_back: Callable[[Frame], bool] | None = None) -> Frame | None:
+        """The frame that waited longest, waiting for one; ``None`` once the queue is closed.
+
+        Args:
+            holds_back: says of which frames none is to be taken; must not change while this call waits.
+        """
         with self._changed:
-            while not self._frames and not self._closed:
+            while not self._closed:
+                frame = self._take(holds_back)
+                if frame is not None:
+                    self._changed.notify_all()
+                    return frame
                 self._changed.wait()
-            if self._closed:
-                return None
-            frame = self._frames.popleft()
-            if frame.channel_id in self._interrupted and not frame.skipped:
-                self._interrupted.discard(frame.channel_id)
-                frame.discontinuity = True
-            self._changed.notify_all()
-            return frame
+            return None
 
     def close(self) -> None:
         """Wakes everybody who waits; nothing is taken or given any more."""
@@ -72,6 +74,19 @@ class FrameQueue:
             self._closed = True
             self._frames.clear()
             self._changed.notify_all()
+
+    def _waiting_at(self, port: int) -> int:
+        return sum(frame.port == port for frame in self._frames)
+
+    def _take(self, holds_back: Callable[[Frame], bool] | None) -> Frame | None:
+        for position, frame in enumerate(self._frames):
+            if holds_back is None or not holds_back(frame):
+                del self._frames[position]
+                if frame.channel_id in self._interrupted and not frame.skipped:
+                    self._interrupted.discard(frame.channel_id)
+                    frame.discontinuity = True
+                return frame
+        return None
 
     def _make_room(self, channel_id: int) -> list[Frame]:
         mine = [frame for frame in self._frames if frame.channel_id == channel_id and not frame.end_of_stream]

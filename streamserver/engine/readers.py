@@ -46,7 +46,13 @@ class Subscription:
 
     def end(self) -> None:
         """No frame follows on this channel."""
-        last = Frame(self.channel.channel_id, self.channel.graph_id, frame_id=0, end_of_stream=True)
+        last = Frame(
+            self.channel.channel_id,
+            self.channel.graph_id,
+            frame_id=0,
+            end_of_stream=True,
+            port=self.node.source_port,
+        )
         self.node.put(last, newest_wins=False)
 
     def _frame(self, read: ReadFrame) -> Frame:
@@ -57,6 +63,7 @@ class Subscription:
             loop=read.loop,
             timestamp_us=read.timestamp_us,
             picture=read.picture,
+            port=self.node.source_port,
         )
 
 

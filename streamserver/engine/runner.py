@@ -1,4 +1,4 @@
-"""Runs graphs: one thread for each element and each source, joined by bounded queues."""
+"""Runs graphs: threads for each element and one for each source, joined by bounded queues."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,19 @@ from streamserver.core.errors import GraphError
 from streamserver.core.settings import Settings
 from streamserver.core.states import SourceState
 from streamserver.core.urls import mask_credentials
-from streamserver.engine.element import Element, ElementContext, ReadFrame, SourceElement
+from streamserver.engine.element import (
+    Element,
+    ElementContext,
+    JoiningElement,
+    ReadFrame,
+    SourceElement,
+    SplittingElement,
+)
 from streamserver.engine.flow import Flow
-from streamserver.engine.node import Node, SourceNode
+from streamserver.engine.node import Node, Output, SourceNode
 from streamserver.engine.queues import FILE_CAPACITY, LIVE_CAPACITY
 from streamserver.engine.readers import OnState, Reader, Subscription
+from streamserver.engine.routes import Routes
 from streamserver.graph.demo import Channel
 from streamserver.graph.model import Graph
 from streamserver.graph.model import Node as GraphNode
@@ -98,7 +106,8 @@ class Runner:
         """
         self._flow.add(len(self._readers))
         for node in self._nodes.values():
-            node.thread.start()
+            for thread in node.threads:
+                thread.start()
         if self._wait_until_open():
             self._ready.set()
             for reader in self._readers:
@@ -135,10 +144,10 @@ class Runner:
         Waiting for a slower neighbour, and loading a model, do not count.
         """
         now = time.monotonic()
-        for node in self._nodes.values():
-            since = node.busy_since
+        for lane in [lane for node in self._nodes.values() for lane in node.lanes]:
+            since = lane.busy_since
             if since is not None and now - since > limit_s:
-                return f"{node.label} has worked on one frame for {now - since:.0f} s"
+                return f"{lane.label} has worked on one frame for {now - since:.0f} s"
         for reader in self._readers:
             since = reader.reading_since
             if since is not None and now - since > max(limit_s, READER_SILENCE_S):
@@ -147,19 +156,24 @@ class Runner:
 
     def _build(self, graph: Graph, channels: tuple[Channel, ...]) -> None:
         live = any(channel.is_live for channel in channels)
-        capacity = LIVE_CAPACITY if live else FILE_CAPACITY
+        nodes: dict[int, Node] = {}
         for node in graph.nodes:
-            label = f"graph {graph.graph_id} element {node.node_id} '{node.name}'"
-            kind = SourceNode if node.is_source else Node
-            self._nodes[graph.graph_id, node.node_id] = kind(label, capacity=capacity, flow=self._flow)
-        for node in graph.nodes:
-            worker = self._nodes[graph.graph_id, node.node_id]
-            worker.element = self._make_element(node, worker, channels)
-            worker.outputs = {
-                edge.src_port: self._nodes[graph.graph_id, edge.dst] for edge in graph.edges if edge.src == node.node_id
-            }
+            worker = (SourceNode if node.is_source else Node)(
+                f"graph {graph.graph_id} element {node.node_id} '{node.name}'",
+                capacity=LIVE_CAPACITY if live else FILE_CAPACITY,
+                flow=self._flow,
+                channel_ids=[channel.channel_id for channel in channels],
+                thread_number=node.thread_number,
+            )
+            if isinstance(worker, SourceNode):
+                worker.source_port = node.source_port
+            nodes[node.node_id] = self._nodes[graph.graph_id, node.node_id] = worker
+            worker.element = self._make_element(node, worker, graph, channels)
+        for edge in graph.edges:
+            nodes[edge.src].outputs = {**nodes[edge.src].outputs, edge.src_port: Output(nodes[edge.dst], edge.dst_port)}
+        _plan_routes(graph, nodes, channels)
 
-    def _make_element(self, node: GraphNode, worker: Node, channels: tuple[Channel, ...]) -> Element:
+    def _make_element(self, node: GraphNode, worker: Node, graph: Graph, channels: tuple[Channel, ...]) -> Element:
         context = ElementContext(
             element_id=node.node_id,
             name=node.name,
@@ -168,6 +182,8 @@ class Runner:
             settings=self._settings,
             base_dir=self._base_dir,
             channel_ids=tuple(channel.channel_id for channel in channels),
+            input_ports=tuple(edge.dst_port for edge in graph.edges if edge.dst == node.node_id),
+            output_ports=tuple(edge.src_port for edge in graph.edges if edge.src == node.node_id),
             stopping=self._flow.stopping,
             report=functools.partial(self._report, worker.label),
             alive=worker.touch,
@@ -223,10 +239,31 @@ class Runner:
     def _shut_down(self) -> list[str]:
         self._flow.stopping.set()
         for node in self._nodes.values():
-            node.queue.close()
+            node.close_queues()
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        all_threads = [reader.thread for reader in self._readers] + [node.thread for node in self._nodes.values()]
+        all_threads = [reader.thread for reader in self._readers]
+        all_threads += [thread for node in self._nodes.values() for thread in node.threads]
         threads = [thread for thread in all_threads if thread.ident is not None]
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return [thread.name for thread in threads if thread.is_alive()]
+
+
+def _plan_routes(graph: Graph, nodes: Mapping[int, Node], channels: Sequence[Channel]) -> None:
+    """Tells each node which ends to wait for, where parts come back and which channels pass it untouched."""
+    elements = {node_id: node.element for node_id, node in nodes.items() if node.element is not None}
+    routes = Routes(graph, elements)
+    sources = {channel.channel_id: graph.source(channel.decode_id).node_id for channel in channels}
+    for source_id in set(sources.values()):
+        routes.require_frames_stay(source_id)
+    ends = {channel_id: routes.ends(source_id) for channel_id, source_id in sources.items()}
+    for node in graph.nodes:
+        worker, element = nodes[node.node_id], elements[node.node_id]
+        worker.ends = {channel_id: counts.get(node.node_id, 0) for channel_id, counts in ends.items()}
+        if isinstance(element, SplittingElement):
+            element.returns = routes.returns(node.node_id)
+        if isinstance(element, JoiningElement):
+            worker.may_hold = routes.may_hold(node.node_id)
+        if element.may_be_skipped:
+            skipping = [channel for channel in channels if {node.node_id, *node.members} & set(channel.skip_element)]
+            worker.bypassed = frozenset(channel.channel_id for channel in skipping)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 
@@ -16,6 +17,7 @@ SOPHGO_ONLY = {
     "ive": "needs Sophgo's picture-arithmetic hardware",
     "blend": "needs Sophgo's picture-blending hardware",
     "stitch": "needs Sophgo's picture-stitching hardware",
+    "lightstereo": "compares two pictures that Sophgo's lens-correction hardware (dwa) has straightened",
     "qt_display": "draws into a Qt window of a Sophgo board",
 }
 """Elements that only a sophon-stream binary on Sophgo hardware has, and why."""
@@ -35,7 +37,8 @@ def check(graph: RawGraph, *, available: Set[str] | None = None) -> list[str]:
     problems += _cycle_problems(graph)
     if available is not None:
         problems += _name_problems(graph, available)
-        problems += stage_chains(graph)[1]
+        if all(element.readable for element in graph.elements):
+            problems += stage_chains(graph)[1]
     return problems
 
 
@@ -65,8 +68,10 @@ def check_channels(channels: Iterable[Channel], graphs: Sequence[RawGraph]) -> l
     return problems
 
 
-def require_channels_ok(channels: Iterable[Channel], graphs: Sequence[RawGraph], *, file: str) -> None:
-    """Raises one ``GraphError``, naming the demo file, with all that ``check_channels`` finds."""
+def require_channels_ok(channels: Sequence[Channel], graphs: Sequence[RawGraph], *, file: str) -> None:
+    """Raises one ``GraphError``, naming the demo file, with all that ``check_channels`` finds, or if there are none."""
+    if not channels:
+        raise GraphError(f"{file}: channels: is empty", cure="add the streams that shall run through the graph")
     problems = check_channels(channels, graphs)
     if problems:
         raise GraphError(f"{file}: {'; '.join(problems)}")
@@ -159,7 +164,15 @@ def _name_problems(graph: RawGraph, available: Set[str]) -> list[str]:
     """One sentence for each name that is not available."""
     lacking: dict[str, list[str]] = {}
     for element in graph.elements:
-        if element.name not in available:
+        if element.readable and element.name not in available:
             lacking.setdefault(element.name, []).append(str(element.element_id))
-    known = f"is unknown to this engine, which has {', '.join(sorted(available))}"
-    return [f"element {', '.join(ids)}: name: '{name}' {SOPHGO_ONLY.get(name, known)}" for name, ids in lacking.items()]
+    return [
+        f"element {', '.join(ids)}: name: '{name}' {SOPHGO_ONLY.get(name) or _unknown(name, available)}"
+        for name, ids in lacking.items()
+    ]
+
+
+def _unknown(name: str, available: Set[str]) -> str:
+    near = difflib.get_close_matches(name, available, n=1, cutoff=0.7)
+    cure = f"; did you mean '{near[0]}'?" if near else f", which has {', '.join(sorted(available))}"
+    return f"is unknown to this engine{cure}"

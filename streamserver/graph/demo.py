@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from streamserver.core.errors import GraphError
 from streamserver.core.files import write_json
 from streamserver.core.urls import LIVE_SOURCE_TYPES, source_type
 from streamserver.graph.fields import Fields, load_json, show
@@ -246,6 +247,35 @@ def read_demo(path: Path) -> Demo:
         GraphError: it is absent, not JSON or wrong; the message names file, key and value.
     """
     return Demo.from_json(load_json(path), file=str(path))
+
+
+def survey_demo(path: Path) -> tuple[Demo | None, str, list[GraphError]]:
+    """All that is wrong with a demo file, one error for each channel or other key at fault.
+
+    Returns:
+        The demo, without the channels at fault; ``None`` when more than channels is. The graph file that it names, also
+        then; empty when it names none. And the errors.
+    """
+    errors: list[GraphError] = []
+    good: list[Any] = []
+    try:
+        content = load_json(path)
+        fields = Fields(content, where=str(path))
+        entries = fields.items("channels")
+    except GraphError as e:
+        return None, "", [e]
+    for index, entry in enumerate(entries):
+        try:
+            Channel.from_fields(Fields(entry, where=f"{path}: channels[{index}]"), default_id=index)
+            good.append(entry)
+        except GraphError as e:
+            errors.append(e)
+    named = content.get("engine_config_path")
+    try:
+        demo = Demo.from_json({**content, "channels": good}, file=str(path))
+    except GraphError as e:
+        return None, named if isinstance(named, str) else "", [*errors, e]
+    return demo, demo.engine_config_path, errors
 
 
 def write_demo(demo: Demo, path: Path) -> None:

@@ -49,6 +49,11 @@ class RawElement:
         return str(self.config["name"]).removesuffix(_GROUP)
 
     @property
+    def readable(self) -> bool:
+        """False for an element whose own file cannot be used; only ``read.survey_graphs`` gives such ones."""
+        return bool(self.config["name"])
+
+    @property
     def is_group(self) -> bool:
         """True for the form in which one element holds pre-processing, inference and post-processing."""
         return str(self.config["name"]).endswith(_GROUP)

@@ -21,19 +21,28 @@ def normalise(raw: RawGraph) -> Graph:
         GraphError: the graph fails ``check``, or stages are missing; names them.
     """
     require_ok(raw)
-    chains, problems = stage_chains(raw)
+    problems = stage_chains(raw)[1]
     if problems:
         raise raw.error("; ".join(problems))
-    parts = _parts(raw, chains)
+    return sketch(raw)
+
+
+def sketch(raw: RawGraph) -> Graph:
+    """The graph as far as it can be made out, to be shown and searched for errors: never raises.
+
+    Stages that are part of no triple are nodes of their own, an element whose id is taken is left out, and so are
+    connections to what is not there.
+    """
+    parts = _parts(raw, stage_chains(raw)[0])
     node_of = {member.element_id: part[0].element_id for part in parts for member in part}
     return Graph(
         graph_id=raw.graph_id,
         name=str(raw.data.get("graph_name", "")),
-        nodes=tuple(map(_node, parts)),
+        nodes=tuple({part[0].element_id: _node(part) for part in reversed(parts)}.values())[::-1],
         edges=tuple(
             Edge(node_of[edge.src], edge.src_port, node_of[edge.dst], edge.dst_port)
             for edge in raw.edges
-            if node_of[edge.src] != node_of[edge.dst]
+            if edge.src in node_of and edge.dst in node_of and node_of[edge.src] != node_of[edge.dst]
         ),
     )
 

@@ -14,6 +14,9 @@ from streamserver.graph.model import RawElement, RawGraph
 _CONNECTION_KEYS = ("src_element_id", "src_port", "dst_element_id", "dst_port")
 _GRAPH_LISTS = frozenset({"elements", "connections"})
 
+Report = Callable[[GraphError], None]
+"""Told of each error; raises it, or remembers it."""
+
 
 def read_graphs(engine_path: Path, base_dir: Path) -> list[RawGraph]:
     """All graphs of a graph file, with the element files they name.
@@ -33,6 +36,26 @@ def read_graphs(engine_path: Path, base_dir: Path) -> list[RawGraph]:
 def read_sample(config_dir: Path, graph: str = "engine_group.json") -> list[RawGraph]:
     """The graphs of a sample's own config folder, e.g. ``samples/tripwire/config``; otherwise as ``read_graphs``."""
     return _read(config_dir / graph, lambda text: sample_file(config_dir, text))
+
+
+def survey_graphs(
+    engine_path: Path, find: Callable[[str], Path]
+) -> tuple[list[tuple[RawGraph, bool]], list[GraphError]]:
+    """What can be made out of a graph file, and everything that is wrong with what its keys say.
+
+    Args:
+        engine_path: the graph file.
+        find: the file that is meant by an ``element_config``.
+
+    Returns:
+        The graphs, each with whether all of its elements and connections are there; an element whose own file cannot be
+        used has no name. And one error for each element, connection or file at fault.
+    """
+    errors: list[GraphError] = []
+    try:
+        return _survey(engine_path, find, errors.append), errors
+    except GraphError as e:
+        return [], [*errors, e]
 
 
 def sample_base_dir(config_dir: Path) -> Path:
@@ -67,44 +90,84 @@ def _exists(path: Path) -> bool:
 
 
 def _read(engine_path: Path, find: Callable[[str], Path]) -> list[RawGraph]:
+    """As ``read_graphs``; the first error is raised."""
+    return [graph for graph, _ in _survey(engine_path, find, _raise)]
+
+
+def _survey(engine_path: Path, find: Callable[[str], Path], report: Report) -> list[tuple[RawGraph, bool]]:
+    """All graphs that can be made out, with whether all of their keys could be read."""
+    if not _exists(engine_path):
+        raise GraphError(f"{engine_path}: not found", cure="correct engine_config_path of the demo file")
     content = load_json(engine_path)
     if not isinstance(content, list) or not content:
         raise GraphError(f"{engine_path}: expected an array with at least one graph")
-    graphs: dict[int, RawGraph] = {}
+    graphs: dict[int, tuple[RawGraph, bool]] = {}
     for index, value in enumerate(content):
-        graph = _read_graph(value, index, engine_path, find)
+        try:
+            graph, whole = _read_graph(value, index, engine_path, find, report)
+        except GraphError as e:
+            report(e)
+            continue
         if graph.graph_id in graphs:
-            raise graph.error("graph_id is there twice", cure="give each graph its own")
-        graphs[graph.graph_id] = graph
+            report(graph.error("graph_id is there twice", cure="give each graph its own"))
+        graphs.setdefault(graph.graph_id, (graph, whole))
     return list(graphs.values())
 
 
-def _read_graph(value: Any, index: int, file: Path, find: Callable[[str], Path]) -> RawGraph:
+def _read_graph(
+    value: Any, index: int, file: Path, find: Callable[[str], Path], report: Report
+) -> tuple[RawGraph, bool]:
     graph_id = Fields(value, where=f"{file}: [{index}]").integer("graph_id")
     where = f"{file}: graph {graph_id}"
     fields = Fields(value, where=where)
     fields.integer("device_id", 0)
-    elements = [_read_element(item, f"{where}: elements[{i}]", find) for i, item in enumerate(fields.items("elements"))]
-    connections = fields.items("connections")
-    for i, item in enumerate(connections):
-        connection = Fields(item, where=f"{where}: connections[{i}]")
-        for key in _CONNECTION_KEYS:
-            connection.integer(key)
+    elements, connections = fields.items("elements"), fields.items("connections")
+    read = [_read_element(item, f"{where}: elements[{i}]", find, report) for i, item in enumerate(elements)]
+    good = [item for i, item in enumerate(connections) if _is_connection(item, f"{where}: connections[{i}]", report)]
     data = {"device_id": 0, **fields.others(_GRAPH_LISTS)}
-    return RawGraph(data, tuple(elements), tuple(connections), str(file))
+    graph = RawGraph(data, tuple(element for element in read if element), tuple(good), str(file))
+    return graph, len(graph.elements) == len(elements) and len(good) == len(connections)
 
 
-def _read_element(value: Any, place: str, find: Callable[[str], Path]) -> RawElement:
-    element_id = Fields(value, where=place).integer("element_id")
-    fields = Fields(value, where=f"{place}: element {element_id}")
-    _check_ports(fields)
-    path = find(fields.text("element_config"))
+def _is_connection(value: Any, where: str, report: Report) -> bool:
+    try:
+        connection = Fields(value, where=where)
+        for key in _CONNECTION_KEYS:
+            connection.integer(key, low=None if key.endswith("_id") else 0)
+    except GraphError as e:
+        report(e)
+        return False
+    return True
+
+
+def _read_element(value: Any, place: str, find: Callable[[str], Path], report: Report) -> RawElement | None:
+    """The element; without a name if only its own file is at fault, and none at all if its entry is."""
+    try:
+        element_id = Fields(value, where=place).integer("element_id")
+        fields = Fields(value, where=f"{place}: element {element_id}")
+        _check_ports(fields)
+        path = find(fields.text("element_config"))
+    except GraphError as e:
+        report(e)
+        return None
+    try:
+        return RawElement(value, _read_config(path, fields.where, element_id), str(path))
+    except GraphError as e:
+        report(e)
+        return RawElement(value, {"name": ""}, str(path))
+
+
+def _read_config(path: Path, place: str, element_id: int) -> Any:
     try:
         config = load_json(path)
     except GraphError as e:
-        raise GraphError(f"{fields.where}: element_config: {e.message}") from e
+        raise GraphError(f"{place}: element_config: {e.message}") from e
     _check_config(config, f"{path}: element {element_id}")
-    return RawElement(value, config, str(path))
+    return config
+
+
+def _raise(error: GraphError) -> None:
+    raise error
 
 
 def _check_ports(fields: Fields) -> None:

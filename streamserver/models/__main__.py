@@ -1,11 +1,13 @@
-"""``python -m streamserver.models list | fetch | verify``: the weights of configs/models.yaml on this machine."""
+"""``python -m streamserver.models list | fetch | verify | inspect``: weights on this machine, and how to use a file."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from streamserver.core import logs
 from streamserver.core.errors import ModelError, StreamServerError
@@ -19,10 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = load()
-        logs.configure(level=settings.log_level)
+        logs.configure(level="WARNING" if options.command == "inspect" else settings.log_level)
         store = ModelStore(settings, registry_file=options.registry)
         if options.command == "list":
             return _list(store)
+        if options.command == "inspect":
+            return _inspect(store, options.files, as_json=options.json)
         entries = [store.entry(name) for name in options.names] or list(store.registry.models.values())
         return (
             _verify(store, entries, named=bool(options.names))
@@ -45,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--all", action="store_true", help="all of them")
     verify = commands.add_parser("verify", help="read the files and compare their checksums")
     verify.add_argument("names", nargs="*", default=[], metavar="NAME", help="only these")
+    inspect = commands.add_parser("inspect", help="which element can run an ONNX file, with settings to copy")
+    inspect.add_argument("files", nargs="+", metavar="FILE", help="an ONNX file, or a name as graphs use it")
+    inspect.add_argument("--json", action="store_true", help="one JSON list, for machines")
     return parser
 
 
@@ -61,7 +68,9 @@ def _list(store: ModelStore) -> int:
 def _place(store: ModelStore, entry: ModelEntry) -> str:
     path = store.locate(entry)
     if path is None:
-        return f"missing; 'fetch {entry.name}' gets it" if entry.url else "missing, and nobody offers it for download"
+        return (
+            f"missing; 'fetch {entry.name}' gets it" if entry.offered else "missing, and nobody offers it for download"
+        )
     try:
         store.check(entry, path)
     except ModelError:
@@ -96,6 +105,28 @@ def _verify(store: ModelStore, entries: Sequence[ModelEntry], *, named: bool) ->
         except ModelError as e:
             failed += 1
             print(f"error: {e}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _inspect(store: ModelStore, files: Sequence[str], *, as_json: bool) -> int:
+    """Tells about one file after another; a file that cannot be read does not keep the others from being told of."""
+    from streamserver.models.inspect import inspect  # loads onnxruntime and all families
+
+    told: list[dict[str, Any]] = []
+    failed = 0
+    for name in files:
+        try:
+            report = inspect(store, name)
+        except StreamServerError as e:
+            failed += 1
+            told.append({"name": name, "error": str(e)})
+            print(f"error: {e}", file=sys.stderr)
+            continue
+        told.append(report.to_dict())
+        if not as_json:
+            print(f"{report.to_text()}\n")
+    if as_json:
+        print(json.dumps(told, indent=2, ensure_ascii=False))
     return 1 if failed else 0
 
 

@@ -103,7 +103,7 @@ class PictureNetwork:
 
         Returns:
             One array for each output in the file's order; floating ones as float32. Outputs whose first side is the
-            batch have n rows; outputs that are not by picture are those of the last run.
+            batch have n rows; others, such as a list of objects of all pictures, come as the file gives them.
         """
         step = self.input.batch or max(1, len(blob))
         runs = [self._run_once(blob[i : i + step]) for i in range(0, len(blob), step)]
@@ -114,11 +114,22 @@ class PictureNetwork:
     def _run_once(self, blob: FloatArray) -> list[npt.NDArray[Any]]:
         tensor = self.input.tensor(blob)
         outputs = self.session.run({self.input.name: tensor})
-        return [_as_floats(output[: len(blob)] if _by_picture(output, len(tensor)) else output) for output in outputs]
+        if not all(isinstance(output, np.ndarray) for output in outputs):
+            raise ModelError(
+                f"'{self.name}' has an output that is no array: expected a network, got another kind of model"
+            )
+        if len(tensor) > len(blob):
+            specs = self.session.outputs
+            outputs = [
+                output[: len(blob)] if _by_picture(spec, output, len(tensor)) else output
+                for spec, output in zip(specs, outputs, strict=True)
+            ]
+        return [_as_floats(output) for output in outputs]
 
 
-def _by_picture(output: npt.NDArray[Any], count: int) -> bool:
-    return output.ndim > 0 and len(output) == count
+def _by_picture(spec: TensorSpec, output: npt.NDArray[Any], count: int) -> bool:
+    """A list whose length the file leaves free may happen to be as long as the batch."""
+    return output.ndim > 0 and len(output) == count and (spec.shape[:1] == (count,) or output.ndim > 2)
 
 
 def _as_floats(output: npt.NDArray[Any]) -> npt.NDArray[Any]:

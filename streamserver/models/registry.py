@@ -14,11 +14,13 @@ import yaml
 from streamserver.core.errors import ConfigError
 from streamserver.core.settings import PROJECT_DIR
 from streamserver.models.normalisation import Normalisation
+from streamserver.models.package import Package
 
 REGISTRY_FILE = PROJECT_DIR / "configs" / "models.yaml"
 
 _REQUIRED = ("file", "sha256", "task", "family", "licence")
-_OPTIONAL = ("source", "url", "labels", "preprocess", "options")
+_OPTIONAL = ("source", "url", "package", "labels", "preprocess", "options")
+_PACKAGE = ("name", "version", "file")
 _PREPROCESS = ("scale", "offset", "bgr")
 _BMODEL = ("pattern", "model", "classes")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -30,6 +32,7 @@ class ModelEntry:
 
     Attributes:
         url: where the file can be fetched; empty when nowhere.
+        package: the Python package that carries the file; ``None`` for most.
         labels: class names in class order; empty for models without classes.
         preprocess: what the network wants to see; ``None`` when its family decides.
         options: what else its family must know to read it, e.g. the anchors of a yolov5.
@@ -43,9 +46,15 @@ class ModelEntry:
     licence: str
     source: str = ""
     url: str = ""
+    package: Package | None = None
     labels: tuple[str, ...] = ()
     preprocess: Normalisation | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def offered(self) -> bool:
+        """Whether the file can be fetched from somewhere."""
+        return bool(self.url or self.package)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +140,28 @@ def _entry(name: str, row: Any, path: Path) -> ModelEntry:
         name=name,
         labels=read_labels(path.parent / labels) if labels else (),
         preprocess=preprocess,
+        package=_package(values.get("package"), f"{where}.package", url=texts["url"]),
         options=_mapping(values.get("options") or {}, f"{where}.options"),
         **texts,
     )
+
+
+def _package(row: Any, where: str, *, url: str) -> Package | None:
+    if row is None:
+        return None
+    if url:
+        raise ConfigError(f"{where}: stands beside url", cure="say one of them")
+    values = _mapping(row, where)
+    _refuse_unknown(values, _PACKAGE, where)
+    texts = {key: _text(values, key, where) for key in _PACKAGE}
+    for key, text in texts.items():
+        if not text:
+            raise ConfigError(f"{where}.{key}: is missing")
+        if text.startswith("-"):
+            raise ConfigError(f"{where}.{key}: expected no option, got '{text}'")
+    if Path(texts["file"]).is_absolute() or ".." in Path(texts["file"]).parts:
+        raise ConfigError(f"{where}.file: expected a path inside the package, got '{texts['file']}'")
+    return Package(**texts)
 
 
 def _preprocess(row: Any, where: str) -> Normalisation:

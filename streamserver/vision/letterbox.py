@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,20 +19,26 @@ Anchor = Literal["top_left", "center"]
 
 @dataclass(frozen=True, slots=True)
 class LetterboxMap:
-    """Where a picture went: point in the box = point in the picture * ``scale`` + offset.
+    """Where a picture went: point in the box = point in the picture * ``scale_xy`` + ``offset_xy``.
 
     Attributes:
-        scale: how much smaller (below 1) or larger the picture became.
+        scale_xy: how much smaller (below 1) or larger the picture became; along one axis up to a pixel less than along
+            the other, for its sides in the box are whole pixels.
         offset_xy: where its top left corner is in the box, in pixels.
     """
 
-    scale: float
+    scale_xy: tuple[float, float]
     offset_xy: tuple[int, int]
 
     def boxes_to_picture(self, boxes_xyxy: FloatArray) -> FloatArray:
         """Boxes (n, 4) in pixels of the box to boxes in pixels of the picture, not clipped."""
-        offset = np.array([*self.offset_xy, *self.offset_xy], dtype=np.float32)
-        return (boxes_xyxy - offset) / np.float32(self.scale)
+        return self.points_to_picture(boxes_xyxy.reshape(-1, 2)).reshape(-1, 4)
+
+    def points_to_picture(self, points_xy: FloatArray) -> FloatArray:
+        """Points (..., 2) in pixels of the box to points in pixels of the picture."""
+        offset, scale = np.array(self.offset_xy, dtype=np.float32), np.array(self.scale_xy, dtype=np.float32)
+        points: FloatArray = (points_xy - offset) / scale
+        return points
 
 
 class Letterbox:
@@ -41,10 +48,19 @@ class Letterbox:
         size_wh: width and height of the canvas in pixels.
         pad: grey value of what the picture does not cover.
         anchor: where the picture lies in the canvas.
+        max_scale: pictures do not become larger than this many times.
     """
 
-    def __init__(self, size_wh: tuple[int, int], *, pad: int = 114, anchor: Anchor = "top_left") -> None:
+    def __init__(
+        self,
+        size_wh: tuple[int, int],
+        *,
+        pad: int = 114,
+        anchor: Anchor = "top_left",
+        max_scale: float = math.inf,
+    ) -> None:
         self.size_wh = size_wh
+        self._max_scale = max_scale
         self._pad = pad
         self._anchor = anchor
         self._canvas: ImageBgr = np.full((size_wh[1], size_wh[0], 3), pad, dtype=np.uint8)
@@ -57,7 +73,7 @@ class Letterbox:
             The canvas, valid until the next call, and where the picture is in it.
         """
         height, width = image_bgr.shape[:2]
-        scale = min(self.size_wh[0] / width, self.size_wh[1] / height)
+        scale = min(self.size_wh[0] / width, self.size_wh[1] / height, self._max_scale)
         inner_w, inner_h = (max(1, int(side * scale + _EPSILON)) for side in (width, height))
         left, top = self._offset(inner_w, inner_h)
         covered = (left, top, inner_w, inner_h)
@@ -66,7 +82,7 @@ class Letterbox:
             self._covered = covered
         view = self._canvas[top : top + inner_h, left : left + inner_w]
         cv2.resize(image_bgr, (inner_w, inner_h), dst=view, interpolation=cv2.INTER_LINEAR)
-        return self._canvas, LetterboxMap(scale, (left, top))
+        return self._canvas, LetterboxMap((inner_w / width, inner_h / height), (left, top))
 
     def _offset(self, inner_w: int, inner_h: int) -> tuple[int, int]:
         if self._anchor == "top_left":

@@ -1,4 +1,9 @@
-"""Which detector really runs: the graph's own, or, where its weights are missing, motion."""
+"""Which detector really runs: the graph's own, or, where its weights are missing, motion.
+
+Motion says only that something moves somewhere. That is enough for elements that look at boxes; where a later element
+looks at what is in the box (a reader of number plates, a classifier, a pose), motion in the detector's place would make
+it speak of leaves and shadows. There the detector stays, and missing weights are an error that says how to get them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,22 @@ REPLACEABLE = frozenset({"yolov5", "yolov7", "yolov8", "yolox"})
 
 MOTION = "motion"
 
+CONTENT_WITH_BOXES = REPLACEABLE | {
+    MOTION,
+    "blank",
+    "bytetrack",
+    "converger",
+    "encode",
+    "filter",
+    "http_push",
+    "osd",
+    "resize",
+}
+"""Elements to which it is all one what a detector before them has found, as long as it has a box."""
+
+_DETECT = "Detect"
+"""The task of a yolov8 that finds boxes, the default."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -22,7 +43,7 @@ class Choice:
     Attributes:
         graphs: with some detectors replaced.
         replaced: the names of those that were.
-        warnings: why, one sentence each, with the cure; empty if it was asked for.
+        warnings: why, one sentence each, with the cure; and where motion was asked for or needed but cannot do.
     """
 
     graphs: tuple[Graph, ...]
@@ -33,7 +54,7 @@ class Choice:
 def choose_detectors(
     graphs: Sequence[Graph], mode: str, *, available: Set[str], find_weights: Callable[[str], object]
 ) -> Choice:
-    """Puts ``motion`` where a detector is not wanted or cannot run.
+    """Puts ``motion`` where a detector is not wanted or cannot run, and boxes are all that is wanted of it.
 
     Args:
         graphs: normalised graphs.
@@ -45,18 +66,24 @@ def choose_detectors(
     replaced: set[str] = set()
     warnings: list[str] = []
 
-    def choose(node: Node) -> Node:
+    def choose(graph: Graph, node: Node) -> Node:
         if node.name not in REPLACEABLE or mode not in ("auto", "motion"):
             return node
-        if mode == "auto":
-            problem = _problem(node, available, find_weights)
-            if not problem:
-                return node
-            warnings.append(f"element {node.node_id} '{node.name}': motion detection takes its place: {problem}")
+        problem = _problem(node, available, find_weights) if mode == "auto" else ""
+        if mode == "auto" and not problem:
+            return node
+        label = f"element {node.node_id} '{node.name}'"
+        if obstacle := _obstacle(graph, node):
+            warnings.append(f"{label}: motion detection cannot take its place: {obstacle}")
+            return node
+        if problem:
+            warnings.append(f"{label}: motion detection takes its place: {problem}")
         replaced.add(node.name)
         return dataclasses.replace(node, name=MOTION)
 
-    chosen = tuple(dataclasses.replace(graph, nodes=tuple(map(choose, graph.nodes))) for graph in graphs)
+    chosen = tuple(
+        dataclasses.replace(graph, nodes=tuple(choose(graph, node) for node in graph.nodes)) for graph in graphs
+    )
     return Choice(chosen, frozenset(replaced), tuple(dict.fromkeys(warnings)))
 
 
@@ -71,3 +98,19 @@ def _problem(node: Node, available: Set[str], find_weights: Callable[[str], obje
     except (ModelNotFoundError, ModelError) as e:
         return str(e)
     return ""
+
+
+def _obstacle(graph: Graph, node: Node) -> str:
+    """Why boxes of what moves would not do; empty if they would."""
+    task = node.configure.get("task_type", _DETECT)
+    if task != _DETECT:
+        return f"its task is {task}"
+    after: set[int] = set()
+    waiting = [node.node_id]
+    while waiting:
+        current = waiting.pop()
+        fresh = {edge.dst for edge in graph.edges if edge.src == current} - after
+        after |= fresh
+        waiting += fresh
+    needy = [later for later in graph.nodes if later.node_id in after and later.name not in CONTENT_WITH_BOXES]
+    return f"element {needy[0].node_id} '{needy[0].name}' looks at what was found, not only where" if needy else ""

@@ -14,6 +14,7 @@ from streamserver.graph.normalise import normalise
 from streamserver.graph.read import read_graphs, resolve
 from streamserver.models.store import ModelStore
 from streamserver.worker.detectors import choose_detectors
+from streamserver.worker.results import with_results
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_l
     for raw in raw_graphs:
         require_ok(raw, available=elements.available() | choice.replaced)
     return Runner(
-        choice.graphs,
+        with_results(choice.graphs, demo, file=str(demo_path)),
         demo.channels,
         settings=settings,
         base_dir=base_dir,

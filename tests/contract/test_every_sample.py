@@ -26,7 +26,7 @@ from tests.samples import frames
 GENERATED = "generated_by_test"
 FOUND = sorted(p.parent.name for p in (PROJECT_DIR / "samples").glob("*/*.py") if p.stem == p.parent.name)
 BODIES = sorted(frames.bodies(99))
-PLATES = {"license_area_intrusion"}
+PLATES = {"license_area_intrusion", "license_plate_recognition"}
 
 
 @pytest.fixture(scope="module")

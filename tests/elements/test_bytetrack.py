@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamserver.core.arrays import Detections
 from streamserver.core.errors import GraphError
+from streamserver.core.objects import Pose
 from streamserver.core.settings import Settings
 from streamserver.elements.bytetrack import ELEMENT, ByteTrack
 from streamserver.engine.element import ElementContext
@@ -35,7 +38,8 @@ def run(element: ByteTrack, frame: Frame) -> list[int]:
     emitted: list[Frame] = []
     element.process(frame, lambda frame, *, port=None: emitted.append(frame))
     assert emitted == [frame]
-    return frame.detections.track_ids.tolist()
+    numbers: list[int] = frame.detections.track_ids.tolist()
+    return numbers
 
 
 def test_the_file_offers_the_element() -> None:
@@ -112,3 +116,45 @@ def test_the_keys_of_the_element_file_reach_the_tracker() -> None:
 def test_a_value_that_cannot_be_used_is_named(key: str, value: Any, problem: str) -> None:
     with pytest.raises(GraphError, match=f"bytetrack.json: element 4 'bytetrack': {key}: {problem}"):
         make(**{key: value})
+
+
+def test_what_belongs_to_an_object_goes_with_it() -> None:
+    element = make()
+    run(element, frame_with(PERSON))
+    frame = frame_with([500, 100, 540, 200], PERSON)
+    frame.poses = [Pose(np.full((1, 3), row, np.float32)) for row in range(2)]
+    frame.sub_frames = [Frame(0, 0, 0, sub_id=row) for row in (0, 1, -1)]
+    corners = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+    found = frame.detections
+    frame.detections = Detections(found.boxes_xyxy, found.scores, found.class_ids, found.track_ids, corners)
+    assert len(run(element, frame)) == 1
+    assert frame.poses[0].keypoints[0, 0] == 1
+    assert [part.sub_id for part in frame.sub_frames] == [0, -1]
+    assert frame.detections.corners_xy is not None
+    np.testing.assert_array_equal(frame.detections.corners_xy, corners[1:])
+
+
+BOXES = st.lists(
+    st.tuples(*[st.integers(0, 700)] * 2, *[st.integers(1, 90)] * 2, st.floats(0, 1, width=32), st.integers(0, 2)),
+    max_size=5,
+)
+
+
+@settings(max_examples=60)
+@given(steps=st.lists(st.tuples(st.integers(0, 2), BOXES, st.booleans()), max_size=20), agnostic=st.booleans())
+def test_nothing_is_invented_and_no_number_is_shared_between_channels_or_runs(steps: Any, agnostic: bool) -> None:
+    element = make(agnostic=agnostic, correct_box=False)
+    owners: dict[int, tuple[int, int]] = {}
+    runs = [0, 0, 0]
+    for channel_id, rows, breaks in steps:
+        boxes = [[x, y, x + w, y + h] for x, y, w, h, _, _ in rows]
+        frame = frame_with(channel_id=channel_id, discontinuity=breaks)
+        frame.detections = Detections.from_arrays(boxes, [row[4] for row in rows], [row[5] for row in rows])
+        runs[channel_id] += breaks
+        numbers = run(element, frame)
+        assert len(numbers) == len(set(numbers))
+        for number, box, score in zip(
+            numbers, frame.detections.boxes_xyxy.tolist(), frame.detections.scores.tolist(), strict=True
+        ):
+            assert (box, score) in [(box, row[4]) for box, row in zip(boxes, rows, strict=True)]
+            assert owners.setdefault(number, (channel_id, runs[channel_id])) == (channel_id, runs[channel_id])

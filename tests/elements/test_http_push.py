@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import logging
 import shutil
 import socket
@@ -17,6 +18,7 @@ import pytest
 
 from streamserver.core.arrays import Detections
 from streamserver.core.errors import GraphError
+from streamserver.core.objects import Recognition
 from streamserver.core.picture import Picture
 from streamserver.core.results import WireFrame, objects_of
 from streamserver.core.settings import Settings
@@ -239,21 +241,104 @@ def test_a_wrong_configuration_names_file_element_and_key(configure: dict[str, A
         HttpPush(context(**configure))
 
 
-def _self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
+def test_each_thread_has_a_connection_of_its_own_and_all_are_closed(start: Any) -> None:
+    ready = threading.Barrier(3)
+    with Receiver() as receiver:
+        pushing = start(context(port=receiver.port))
+
+        def work(channel_id: int) -> None:
+            ready.wait(20)
+            for number in range(10):
+                pushing.push(dataclasses.replace(make_frame(number), channel_id=channel_id))
+
+        threads = [threading.Thread(target=work, args=[channel_id]) for channel_id in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        pushing.element.close()
+        assert receiver.connections == 3
+    for channel_id in range(3):
+        mine = [message["mFrame"] for message in receiver.messages if message["mFrame"]["mChannelId"] == channel_id]
+        assert [frame["mFrameId"] for frame in mine] == list(range(10))
+
+
+def with_parts(frame: Frame) -> Frame:
+    """A part of the first object with a text, one of the whole frame with an object of its own and a part of that."""
+    assert frame.picture is not None
+    image = frame.picture.bgr
+    plate = Frame(
+        4, 1, frame.frame_id, timestamp_us=5, sub_id=0, picture=Picture((20, 20), lambda: image[40:60, 10:30])
+    )
+    plate.recognitions = [Recognition("浙A12345", (0.75,), (3,))]
+    inner = Frame(4, 1, frame.frame_id, sub_id=0, picture=Picture((10, 5), lambda: image[:5, :10]))
+    whole = Frame(4, 1, frame.frame_id, sub_id=-1, picture=frame.picture, sub_frames=[inner])
+    whole.detections = Detections.from_arrays([[1, 2, 3, 4]], [0.5], [6])
+    frame.sub_frames = [plate, whole]
+    return frame
+
+
+def test_parts_are_posted_within_their_frame_down_to_the_smallest(start: Any) -> None:
+    with Receiver() as receiver:
+        start(context(port=receiver.port)).push(with_parts(make_frame()))
+    [message] = receiver.messages
+    plate, whole = message["mSubObjectMetadatas"]
+    assert (plate["mSubId"], whole["mSubId"], whole["mSubObjectMetadatas"][0]["mSubId"]) == (0, -1, 0)
+    assert plate["mRecognizedObjectMetadatas"] == [{"mLabelName": "浙A12345", "mScores": [0.75], "mTopKLabels": [3]}]
+    assert (plate["mFrame"]["mWidth"], plate["mFrame"]["mHeight"], plate["mFrame"]["mTimestamp"]) == (0, 0, 0)
+    assert (whole["mFrame"]["mWidth"], whole["mFrame"]["mHeight"]) == (200, 120)
+    assert "mSequence" not in plate["mFrame"]
+    assert whole["mDetectedObjectMetadatas"][0]["mClassify"] == 6
+    shapes = [
+        decode_jpeg(base64.b64decode(one["mFrame"]["mSpData"])).shape[:2]
+        for one in (plate, whole, whole["mSubObjectMetadatas"][0])
+    ]
+    assert shapes == [(20, 20), (120, 200), (5, 10)]
+    assert "浙A12345".encode() in receiver.bodies[0]
+
+
+def test_on_demand_the_pictures_of_parts_come_with_that_of_the_frame_and_crops_are_of_objects_only(start: Any) -> None:
+    with Receiver(lambda message, number: (200, {"response": 1, "pictures": number == 0})) as receiver:
+        pushing = start(context(port=receiver.port, pictures="on_demand"))
+        pushing.push(with_parts(make_frame()), with_parts(make_frame(1, boxes=0)))
+    bare, full, nothing_found = receiver.messages
+    assert [bool(part["mFrame"]["mSpData"]) for part in bare["mSubObjectMetadatas"]] == [False, False]
+    assert [bool(part["mFrame"]["mSpData"]) for part in full["mSubObjectMetadatas"]] == [True, True]
+    assert len(full["mCrops"]) == len(full["mDetectedObjectMetadatas"]) == 2
+    assert "mCrops" not in full["mSubObjectMetadatas"][0]
+    assert "mDetectedObjectMetadatas" not in nothing_found
+    assert len(nothing_found["mSubObjectMetadatas"]) == 2
+
+
+def test_a_frame_with_parts_and_no_objects_has_no_crops(start: Any) -> None:
+    with Receiver(lambda message, number: (200, {"response": 1, "pictures": number == 0})) as receiver:
+        start(context(port=receiver.port, pictures="on_demand")).push(with_parts(make_frame(boxes=0)))
+    assert receiver.messages[1]["mCrops"] == []
+
+
+def test_what_was_drawn_is_posted_before_the_picture(start: Any) -> None:
+    frame = make_frame()
+    frame.drawing = Picture((200, 120), lambda: np.full((120, 200, 3), 200, np.uint8))
+    with Receiver() as receiver:
+        start(context(port=receiver.port)).push(frame)
+    assert decode_jpeg(base64.b64decode(receiver.messages[0]["mFrame"]["mSpData"])).min() > 190
+
+
+def _self_signed(folder: Path) -> tuple[Path, Path, ssl.SSLContext]:
     openssl = shutil.which("openssl") or pytest.skip("needs the openssl program to make a certificate")
     certificate, key = folder / "cert.pem", folder / "key.pem"
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=a stream-server test"]
     subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=60)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    return certificate, tls
+    return certificate, key, tls
 
 
 def test_https_trusts_the_certificate_it_was_given_and_no_other(
     start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificate, tls = _self_signed(tmp_path)
+    certificate, _, tls = _self_signed(tmp_path)
     with Receiver(tls=tls) as receiver:
         for trust in ({"cacert": str(certificate)}, {"verify": False}):
             pushing = start(context(port=receiver.port, scheme="https", **trust))
@@ -265,3 +350,57 @@ def test_https_trusts_the_certificate_it_was_given_and_no_other(
     assert pushing.element.dropped == 1
     assert "certificate" in caplog.text.lower()
     assert len(receiver.messages) == 2
+
+
+def test_a_receiver_that_wants_to_know_us_sees_our_certificate(
+    start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key, tls = _self_signed(tmp_path)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(certificate)
+    ours: dict[str, Any] = {"cacert": "cert.pem", "cert": "cert.pem", "key": "key.pem"}
+    with Receiver(tls=tls) as receiver:
+        known = dataclasses.replace(context(port=receiver.port, scheme="https", **ours), base_dir=tmp_path)
+        start(known).push(make_frame())
+        assert len(receiver.messages) == 1
+        stranger = start(context(port=receiver.port, scheme="https", cacert=str(certificate), retry_s=0))
+        stranger.push(make_frame())
+        assert len(receiver.messages) == 1
+    assert stranger.element.dropped == 1
+    assert key.exists()
+
+
+def test_a_name_that_the_certificate_does_not_hold_is_refused(
+    start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, _, tls = _self_signed(tmp_path)
+    with Receiver(tls=tls) as receiver:
+        push = context(ip="localhost", port=receiver.port, scheme="https", cacert=str(certificate), retry_s=0)
+        pushing = start(push)
+        pushing.push(make_frame())
+    assert pushing.element.dropped == 1
+    assert "certificate is not valid for 'localhost'" in caplog.text
+
+
+def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
+    certificate, key, _ = _self_signed(tmp_path)
+    locked = tmp_path / "locked.pem"
+    openssl = shutil.which("openssl")
+    assert openssl
+    command = [openssl, "pkcs8", "-topk8", "-in", str(key), "-out", str(locked), "-passout", "pass:secret"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    with pytest.raises(GraphError, match="element 7 'http_push': key: is encrypted; give a key without a password"):
+        HttpPush(context(scheme="https", cert=str(certificate), key=str(locked)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"cert": 5}, "cert: expected a path, got 5"),
+        ({"key": "key.pem"}, "key: has no certificate; name its file in 'cert'"),
+        ({"verify": "no"}, "verify: expected true or false, got 'no'"),
+    ],
+)
+def test_keys_of_tls_that_cannot_be_used_are_named(keys: dict[str, Any], words: str) -> None:
+    with pytest.raises(GraphError, match=f"push.json: element 7 'http_push': {words}"):
+        HttpPush(context(scheme="https", **keys))

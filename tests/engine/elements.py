@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from streamserver.core.errors import GraphError
+from streamserver import elements
+from streamserver.core.objects import Recognition
 from streamserver.core.picture import Picture
 from streamserver.core.settings import Settings
 from streamserver.core.states import SourceState
-from streamserver.engine.element import Channel, Element, Emit, SourceElement
+from streamserver.engine.element import Channel, Element, ElementContext, Emit, SourceElement
 from streamserver.engine.frame import Frame
 from streamserver.engine.runner import Runner
 from streamserver.graph.model import Edge, Graph, Node
@@ -76,6 +77,56 @@ class Recorder(Element):
         self.context.configure.get("into", []).append(what)
 
 
+class Finder(Element):
+    """Puts ``objects(frame)`` into each frame as its detections."""
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        frame.detections = self.context.configure["objects"](frame)
+        emit(frame)
+
+
+class Worker(Element):
+    """Adds the text ``says`` to each frame or part after ``pause(frame)``; drops those for which ``drops(frame)``."""
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        self.context.configure.get("into", []).append(frame)
+        self.context.configure.get("pause", lambda frame: None)(frame)
+        if not self.context.configure.get("drops", lambda frame: False)(frame):
+            frame.recognitions = [*frame.recognitions, Recognition(self.context.configure.get("says", "seen"))]
+            emit(frame)
+
+
+class Keeper(Element):
+    """Emits frames ``window`` at a time, and the rest at the end of the channel."""
+
+    keeps_frames = True
+
+    def __init__(self, context: ElementContext) -> None:
+        super().__init__(context)
+        self._kept: dict[int, list[Frame]] = {}
+
+    def process(self, frame: Frame, emit: Emit) -> None:
+        kept = self._kept.setdefault(frame.channel_id, [])
+        kept.append(frame)
+        if len(kept) >= self.context.configure["window"]:
+            self._release(frame.channel_id, emit)
+
+    def end_of_stream(self, frame: Frame, emit: Emit) -> None:
+        self._release(frame.channel_id, emit)
+        emit(frame)
+
+    def _release(self, channel_id: int, emit: Emit) -> None:
+        for frame in self._kept.pop(channel_id, []):
+            frame.recognitions = [*frame.recognitions, Recognition("kept")]
+            emit(frame)
+
+
+class Skippable(Recorder):
+    """A recorder that channels can ask to be spared."""
+
+    may_be_skipped = True
+
+
 class Greedy(Recorder):
     """A recorder that also takes the frames that are only passed on."""
 
@@ -87,14 +138,44 @@ CLASSES: Mapping[str, type[Element]] = {
     "recorder": Recorder,
     "greedy": Greedy,
     "pass": Element,
+    "finder": Finder,
+    "worker": Worker,
+    "keeper": Keeper,
+    "skippable": Skippable,
 }
 
 
 def element_class(name: str) -> type[Element]:
-    """The class called ``name``."""
-    if name not in CLASSES:
-        raise GraphError(f"there is no element '{name}'")
-    return CLASSES[name]
+    """The class called ``name``: one of the above, or one of the real ones."""
+    return CLASSES[name] if name in CLASSES else elements.element_class(name)
+
+
+def graph_of(
+    nodes: Mapping[int, tuple[str, Any]],
+    edges: Sequence[tuple[int, int, int, int]],
+    *,
+    sources: Sequence[int] = (1,),
+    threads: Mapping[int, int] | None = None,
+) -> Graph:
+    """A graph of any shape; a node without an edge that leaves it is a sink."""
+    leaving = {src for src, _, _, _ in edges}
+    return Graph(
+        graph_id=0,
+        nodes=tuple(
+            Node(
+                node_id=i,
+                name=name,
+                configure=configure,
+                config_file=f"{name}.json",
+                thread_number=(threads or {}).get(i, 1),
+                is_source=i in sources,
+                is_sink=i not in leaving,
+                members=(i,),
+            )
+            for i, (name, configure) in nodes.items()
+        ),
+        edges=tuple(Edge(*edge) for edge in edges),
+    )
 
 
 def chain(*nodes: tuple[str, Mapping[str, Any]], graph_id: int = 0) -> Graph:
@@ -122,9 +203,19 @@ def channel(channel_id: int = 0, **values: Any) -> Channel:
     return Channel(channel_id=channel_id, **{"url": "/numbers", "source_type": "VIDEO", **values})
 
 
-def make_runner(graphs: Sequence[Graph], channels: Sequence[Channel], **values: Any) -> Runner:
-    """A runner of the small elements above."""
-    return Runner(graphs, channels, settings=Settings(), base_dir=Path(), element_class=element_class, **values)
+def make_runner(
+    graphs: Sequence[Graph],
+    channels: Sequence[Channel],
+    *,
+    more: Mapping[str, type[Element]] | None = None,
+    **values: Any,
+) -> Runner:
+    """A runner of the small elements above, of the real ones and of ``more``."""
+
+    def find(name: str) -> type[Element]:
+        return (more or {}).get(name) or element_class(name)
+
+    return Runner(graphs, channels, settings=Settings(), base_dir=Path(), element_class=find, **values)
 
 
 def frames_in(record: list[Any]) -> list[Frame]:

@@ -278,22 +278,26 @@ def test_an_element_that_hangs_is_found_and_its_patient_neighbours_are_not() -> 
 
 
 def test_an_element_that_waits_for_something_outside_says_that_it_is_alive() -> None:
-    gate = threading.Event()
+    gate, signal = threading.Event(), threading.Event()
     contexts: list[ElementContext] = []
 
     def work(context: ElementContext) -> None:
         contexts.append(context)
+        signal.wait(20)
+        context.alive()
         gate.wait(20)
 
     runner = make_runner([chain(("numbers", {}), ("recorder", {"work": work}))], [channel()])
     with Background(runner):
         wait_for(lambda: runner.hung(0.2))
         node = runner._nodes[0, 2]
-        before = node.busy_since
+        lane = node.lanes[0]
+        before = lane.busy_since
         contexts[0].alive()
         assert before is not None
-        assert node.busy_since is not None
-        assert node.busy_since > before + 0.2
+        assert lane.busy_since == before
+        signal.set()
+        wait_for(lambda: lane.busy_since is not None and lane.busy_since > before + 0.2)
         gate.set()
 
 

@@ -30,6 +30,7 @@ class FakeSession:
 
     def __init__(self, rows: npt.NDArray[np.float32], *, shape: tuple[int | None, ...] = (1, 3, SIDE, SIDE)) -> None:
         self.inputs = (TensorSpec("images", shape, "tensor(float)"),)
+        self.outputs = (TensorSpec("output", (None, None, None), "tensor(float)"),)
         self.rows = rows
         self.seen = np.zeros(0)
 
@@ -125,7 +126,7 @@ def test_the_network_sees_raw_pixels_blue_first_and_grey_padding() -> None:
     session = FakeSession(empty_rows())
     picture = np.full((32, 64, 3), (10, 20, 30), dtype=np.uint8)
     YoloX(session).detect(picture, min_scores=LOW, iou_threshold=0.5)  # type: ignore[arg-type]
-    assert session.seen.shape == (1, 3, SIDE, SIDE)
+    assert list(session.seen.shape) == [1, 3, SIDE, SIDE]
     assert session.seen[0, :, 0, 0].tolist() == [10, 20, 30]
     assert session.seen[0, :, 40, 0].tolist() == [114, 114, 114]
 
@@ -133,14 +134,17 @@ def test_the_network_sees_raw_pixels_blue_first_and_grey_padding() -> None:
 @pytest.mark.parametrize(
     ("cells", "shape", "problem"),
     [
-        (100, (1, 3, SIDE, SIDE), "for an input of 64x64 expected an output of 84 rows .* got 100 rows and 8"),
-        (CELLS, (1, 1, SIDE, SIDE), r"expected one input \[1, 3, H, W\] of floats, got images \[1, 1, 64, 64\]"),
-        (CELLS, (4, 3, SIDE, SIDE), "expected one input"),
-        (CELLS, (1, 3), "expected one input"),
+        (
+            100,
+            (1, 3, SIDE, SIDE),
+            r"is no YOLOX export: for an input of 64x64 expected one output \[1, 84, 5\+classes\]",
+        ),
+        (CELLS, (1, 1, SIDE, SIDE), "takes grey pictures, expected three channels"),
+        (CELLS, (1, 3), "does not look at one picture"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(cells: int, shape: tuple[int, ...], problem: str) -> None:
-    with pytest.raises(ModelError, match=f"'fake.onnx' is no YOLOX export: .*{problem}"):
+    with pytest.raises(ModelError, match=f"'fake.onnx' {problem}"):
         YoloX(FakeSession(empty_rows(cells), shape=shape))  # type: ignore[arg-type]
 
 

@@ -15,7 +15,14 @@ from streamserver.core.results import frame_to_wire, objects_to_wire
 from streamserver.vision.codec import encode_jpeg
 
 SIZE_WH = (320, 240)
-KNOWN_TYPES = {1: "tripwire", 2: "license_area_intrusion", 3: "yolov5", 6: "area_intrusion", 99: "any"}
+KNOWN_TYPES = {
+    1: "tripwire",
+    2: "license_area_intrusion",
+    3: "yolov5",
+    6: "area_intrusion",
+    16: "license_plate_recognition",
+    99: "any",
+}
 
 
 def picture_jpeg() -> bytes:
@@ -49,10 +56,13 @@ def frame(
     return dict(json.loads(json.dumps(message)))
 
 
-def plate_frame(sequence: int, plates: list[tuple[str, tuple[int, int, int, int]]], **options: Any) -> dict[str, Any]:
-    """One posted frame with plates, each read by lprnet: text and box."""
+def plate_frame(
+    sequence: int, plates: list[tuple[str, tuple[int, int, int, int]]], *, tracked: bool = False, **options: Any
+) -> dict[str, Any]:
+    """One posted frame with plates, each read: text and box. With ``tracked``, the first has the track 1, and so on."""
     message = frame(sequence, {i + 1: box for i, (_, box) in enumerate(plates)}, **options)
-    message.pop("mTrackedObjectMetadatas", None)
+    if not tracked:
+        message.pop("mTrackedObjectMetadatas", None)
     picture = base64.b64encode(picture_jpeg()).decode()
     message["mSubObjectMetadatas"] = [
         {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamserver import plugins
+from streamserver.core.errors import BadRequestError
 from streamserver.plugin_api import GraphOverrides
 from tests.samples import frames
 
@@ -121,51 +122,145 @@ def test_yolov5_tells_class_and_confidence_under_the_old_keys() -> None:
     assert report["AnalyzeEvents"][0]["Extend"] == {"类别": 2, "置信度": "87.12%"}
 
 
-class TestLicenseAreaIntrusion:
-    NAME = "license_area_intrusion"
+PLATES = ("license_plate_recognition", "license_area_intrusion")
+A, B = "皖A12345", "皖A12346"
 
-    def test_lets_the_filter_pass_every_plate_in_the_area(self) -> None:
-        built = build(self.NAME, frames.bodies(2)["new"])
+
+@pytest.mark.parametrize("name", PLATES)
+class TestPlates:
+    def test_pass_the_filter_in_every_frame_that_they_are_in_the_area(self, name: str) -> None:
+        built = build(name, frames.bodies(2)["new"])
         (rule,) = built.filters
         assert (rule["type"], rule["alert_first_frame"], rule["alert_frame_skip_nums"]) == (0, 0, 1)
-        assert len(rule["areas"][0]) == 4
-        assert built.elements == {"*detector": {"threshold_conf": 0.5}}
+        assert (len(rule["areas"][0]), rule["anchor"]) == (4, "foot")
 
-    def test_reports_a_plate_read_three_times_in_a_row(self) -> None:
-        run = Run(self.NAME, TrackInterval=20)
-        texts = ["京A1", "京A1", "京A2", "京A1", "京A1", "京A1", "京A1"]
-        reported = run.feed(*(frames.plate_frame(i, [(text, BOX)]) for i, text in enumerate(texts)))
-        assert reported == [[]] * 5 + [["京A1"], []]
+    def test_are_tracked_read_by_ppocr_and_voted_on(self, name: str) -> None:
+        built = build(name, frames.bodies(2)["new"])
+        assert built.graph == "engine_group.json"
+        assert built.elements["*detector"] == {"threshold_conf": 0.1}
+        assert built.elements["bytetrack"]["track_thresh"] == 0.5
+        assert built.elements["vote"] == {"plates": "cn"}
+        assert "ppocr_rec" not in built.elements
 
-    def test_reports_it_again_after_it_was_away_for_five_frames(self) -> None:
-        run = Run(self.NAME, TrackInterval=1)
-        assert run.feed(*(frames.plate_frame(i, [("京A1", BOX)]) for i in (0, 5, 11))) == [["京A1"], [], ["京A1"]]
+    def test_may_be_read_by_lprnet(self, name: str) -> None:
+        body = frames.bodies(2)["new"]
+        body["Algorithm"][0]["Extend"] = {"PlateReader": "lprnet"}
+        assert build(name, body).graph == "engine_lprnet.json"
 
-    def test_sends_the_plates_own_picture_and_text(self) -> None:
-        message = frames.plate_frame(0, [("京A1", BOX), ("京A2", ELSEWHERE)], picture=True)
-        report = plugins.load(self.NAME).trans_json(message, "t", 2, ["京A2"])
+    def test_may_be_of_any_country(self, name: str) -> None:
+        body = frames.bodies(2)["new"]
+        body["Algorithm"][0]["Extend"] = {"Plates": "any"}
+        built = build(name, body)
+        assert built.elements["vote"] == {"plates": "any"}
+        assert built.elements["ppocr_rec"] == {"alphabet": "plate", "aspect": None}
+        run = Run(name, TrackInterval=1, Extend={"Plates": "any"})
+        reported = run.feed(*(frames.plate_frame(i, [("AB123CD", BOX)]) for i in range(3)))
+        assert [text for texts in reported for text in texts] == ["AB123CD"]
+
+    @pytest.mark.parametrize(
+        ("extend", "problem"),
+        [
+            ({"PlateReader": "tesseract"}, "PlateReader: got 'tesseract'; use one of ppocr, lprnet"),
+            ({"Plates": "mars"}, "Plates: got 'mars'; use one of cn, any"),
+            ({"PlateReader": "lprnet", "Plates": "any"}, "PlateReader: lprnet reads Chinese plates only"),
+        ],
+    )
+    def test_of_a_wrong_kind_are_the_task_s_mistake(self, name: str, extend: dict[str, Any], problem: str) -> None:
+        body = frames.bodies(2)["new"]
+        body["Algorithm"][0]["Extend"] = extend
+        with pytest.raises(BadRequestError, match=rf"^\$.Algorithm\[\].Extend.{problem}"):
+            build(name, body)
+
+    def test_are_reported_once_though_misread_before_and_after(self, name: str) -> None:
+        texts = [B, A, A, A, A, B, B, B, A]
+        messages = [frames.plate_frame(i, [(text, BOX)], tracked=True) for i, text in enumerate(texts)]
+        assert Run(name, TrackInterval=3).feed(*messages) == [[]] * 3 + [[A]] + [[]] * 5
+
+    def test_that_cannot_be_plates_are_not_reported(self, name: str) -> None:
+        messages = [frames.plate_frame(i, [("TAXI", BOX), ("###", ELSEWHERE)], tracked=True) for i in range(9)]
+        assert Run(name, TrackInterval=1).feed(*messages) == [[]] * 9
+
+    def test_are_not_reported_while_the_edge_cuts_them_off(self, name: str) -> None:
+        cut, whole = (280, 100, 320, 120), (270, 100, 310, 120)
+        messages = [frames.plate_frame(i, [(A, cut if i < 5 else whole)], tracked=True) for i in range(9)]
+        assert Run(name, TrackInterval=3).feed(*messages) == [[]] * 7 + [[A], []]
+
+    def test_start_again_with_the_source(self, name: str) -> None:
+        messages = [frames.plate_frame(i, [(A, BOX)]) for i in range(3)]
+        assert Run(name, TrackInterval=3).feed(*messages, *messages) == [[], [], [A]] * 2
+
+    def test_come_with_their_own_picture_and_text(self, name: str) -> None:
+        message = frames.plate_frame(0, [(A, BOX), (B, ELSEWHERE)], picture=True)
+        report = plugins.load(name).trans_json(message, "t", 2, [B])
         (event,) = report["AnalyzeEvents"]
-        assert event["Extend"] == {"VehicleLicense": "京A2"}
+        assert event["Extend"] == {"VehicleLicense": B}
         assert event["Box"]["LeftTopX"] == ELSEWHERE[0]
         assert event["ImageBase64"] == message["mSubObjectMetadatas"][1]["mFrame"]["mSpData"]
 
-    def test_sends_a_crop_where_the_plate_has_no_picture(self) -> None:
-        message = frames.plate_frame(0, [("京A1", BOX)], picture=True)
+    def test_come_with_a_crop_where_they_have_no_picture(self, name: str) -> None:
+        message = frames.plate_frame(0, [(A, BOX)], picture=True)
         message["mSubObjectMetadatas"][0]["mFrame"]["mSpData"] = ""
-        (event,) = plugins.load(self.NAME).trans_json(message, "t", 2, ["京A1"])["AnalyzeEvents"]
+        (event,) = plugins.load(name).trans_json(message, "t", 2, [A])["AnalyzeEvents"]
         assert base64.b64decode(event["ImageBase64"]).startswith(b"\xff\xd8")
 
-    def test_takes_parallel_lists_as_they_are_and_others_by_sub_id(self) -> None:
-        message = frames.plate_frame(0, [("京A1", BOX), ("京A2", ELSEWHERE)], picture=True)
-        del message["mSubObjectMetadatas"][0]  # one plate was not routed to lprnet
-        (event,) = plugins.load(self.NAME).trans_json(message, "t", 2, ["京A2"])["AnalyzeEvents"]
-        assert event["Box"]["LeftTopX"] == ELSEWHERE[0]
-        del message["mDetectedObjectMetadatas"][0]  # a filter has removed the other plate altogether
-        (event,) = plugins.load(self.NAME).trans_json(message, "t", 2, ["京A2"])["AnalyzeEvents"]
-        assert event["Box"]["LeftTopX"] == ELSEWHERE[0]
-
-    def test_overlooks_what_was_not_read(self) -> None:
+    def test_that_were_not_read_are_overlooked(self, name: str) -> None:
         message = frames.plate_frame(0, [("", BOX)])
-        assert Run(self.NAME, TrackInterval=1).feed(message) == [[]]
+        assert Run(name, TrackInterval=1).feed(message) == [[]]
         del message["mSubObjectMetadatas"][0]["mRecognizedObjectMetadatas"]
-        assert Run(self.NAME, TrackInterval=1).feed(message) == [[]]
+        assert Run(name, TrackInterval=1).feed(message) == [[]]
+
+    def test_are_found_by_place_where_a_sophon_stream_filter_left_old_numbers(self, name: str) -> None:
+        message = frames.plate_frame(0, [(A, BOX)], picture=True)
+        message["mSubObjectMetadatas"][0]["mSubId"] = 3
+        report = plugins.load(name).trans_json(message, "t", 2, [A])
+        assert [event["Box"]["LeftTopX"] for event in report["AnalyzeEvents"]] == [BOX[0]]
+
+    def test_are_found_by_number_where_not_all_were_read(self, name: str) -> None:
+        message = frames.plate_frame(0, [(A, BOX), (B, ELSEWHERE)], picture=True)
+        del message["mSubObjectMetadatas"][0]
+        report = plugins.load(name).trans_json(message, "t", 2, [A, B])
+        assert [event["Box"]["LeftTopX"] for event in report["AnalyzeEvents"]] == [ELSEWHERE[0]]
+
+
+class TestLicensePlateRecognition:
+    NAME = "license_plate_recognition"
+
+    @pytest.mark.parametrize("track_interval", [1, 3, 20])
+    def test_reports_a_plate_read_alike_three_times_in_a_row_whatever_the_task_says(self, track_interval: int) -> None:
+        run = Run(self.NAME, TrackInterval=track_interval)
+        steps = [0, 1, 3, 4, 5, 6]
+        assert run.feed(*(frames.plate_frame(i, [(A, BOX)]) for i in steps)) == [[]] * 4 + [[A], []]
+
+    def test_reports_it_again_after_it_was_away_for_five_frames(self) -> None:
+        run = Run(self.NAME)
+        steps = [0, 1, 2, 7, 8, 9, 15, 16, 17]
+        reported = run.feed(*(frames.plate_frame(i, [(A, BOX)]) for i in steps))
+        assert reported == [[], [], [A], [], [], [], [], [], [A]]
+
+
+class TestLicenseAreaIntrusion:
+    NAME = "license_area_intrusion"
+
+    def test_reports_a_plate_that_stayed_for_track_interval_frames(self) -> None:
+        run = Run(self.NAME, TrackInterval=20)
+        reported = run.feed(*(frames.plate_frame(i, [(A, BOX)]) for i in range(30)))
+        assert reported == [[]] * 19 + [[A]] + [[]] * 10
+
+    def test_a_frame_without_it_does_not_end_its_stay(self) -> None:
+        run = Run(self.NAME, TrackInterval=6, DetectInterval=10)
+        steps = [0, 1, 3, 4, 7, 8, 9]
+        assert run.feed(*(frames.plate_frame(i, [(A, BOX)]) for i in steps)) == [[]] * 5 + [[A], []]
+
+    @pytest.mark.parametrize(("interval", "gone"), [(10, 6), (1, 51)])
+    def test_has_left_when_its_track_is_lost(self, interval: int, gone: int) -> None:
+        run = Run(self.NAME, TrackInterval=1, DetectInterval=interval)
+        assert run.feed(*(frames.plate_frame(i, [(A, BOX)]) for i in (0, gone - 1))) == [[A], []]
+        assert run.feed(frames.plate_frame(2 * gone - 1, [(A, BOX)])) == [[A]]
+
+    def test_may_ask_for_the_whole_box_in_the_area(self) -> None:
+        body = frames.bodies(2)["new"]
+        body["Algorithm"][0]["Extend"] = {"Anchor": "box"}
+        assert build(self.NAME, body).filters[0]["anchor"] == "box"
+        body["Algorithm"][0]["Extend"] = {"Anchor": "middle"}
+        with pytest.raises(BadRequestError, match=r"Extend\.Anchor: got 'middle'; use one of foot, box"):
+            build(self.NAME, body)

@@ -211,6 +211,8 @@ def test_a_delivering_client_needs_no_algorithm(tmp_path: Path) -> None:
 
 def test_a_sophon_stream_program_gets_every_graph_with_its_pictures(tmp_path: Path) -> None:
     settings = stream_tree(tmp_path / "stream", config_of="tripwire")
+    plates = Path("samples", "license_area_intrusion", "config")
+    shutil.copytree(graphs_dir() / plates.parts[1] / "config", tmp_path / "stream" / plates)
     content = request(2, 1, address="http://host/a.mp4")
     launch = prepare(record_of(content), tmp_path / "task", port=12345, settings=settings)
     demo = read_demo(tmp_path / "task" / "demo.json")

@@ -52,3 +52,23 @@ def test_a_picture_of_another_size_leaves_nothing_of_the_one_before() -> None:
 def test_no_boxes_come_back_as_no_boxes() -> None:
     _, mapping = Letterbox((64, 64))(picture(64, 32))
     assert mapping.boxes_to_picture(np.zeros((0, 4), dtype=np.float32)).shape == (0, 4)
+
+
+def test_both_axes_are_mapped_back_exactly_when_a_side_is_rounded() -> None:
+    _, mapping = Letterbox((416, 416), anchor="center")(np.zeros((333, 1920, 3), dtype=np.uint8))
+    inner_h = int(333 * 416 / 1920)
+    top = (416 - inner_h) // 2
+    corners = np.array([[0, top, 416, top + inner_h]], dtype=np.float32)
+    assert mapping.boxes_to_picture(corners) == pytest.approx(np.array([[0, 0, 1920, 333]]), abs=1e-3)
+    assert mapping.points_to_picture(corners.reshape(-1, 2, 2)[:, 1]) == pytest.approx(
+        np.array([[1920, 333]]), abs=1e-3
+    )
+
+
+def test_a_small_picture_stays_small_when_it_must_not_grow() -> None:
+    box = Letterbox((100, 100), pad=0, anchor="center", max_scale=1.0)
+    canvas, mapping = box(np.full((20, 40, 3), 9, dtype=np.uint8))
+    assert int((canvas > 0).sum()) == 20 * 40 * 3
+    assert mapping.offset_xy == (30, 40)
+    canvas, _ = box(np.full((200, 400, 3), 9, dtype=np.uint8))
+    assert int((canvas > 0).sum()) == 100 * 50 * 3

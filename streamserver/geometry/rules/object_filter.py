@@ -10,13 +10,14 @@ Steps: classes, then areas, direction and time, then how often (CONTRACT 3.5, wi
 In mode ``cross`` the areas are lines, and the objects are the tracks whose feet have just gone across one of them;
 crossings outside the time windows are followed but not reported.
 
-Type 0, there the text of a number plate, has no text to go by as long as frames carry none: it counts like type 1, by
-track id. Objects without a track id are counted by class, all of one class as one.
+Type 0 counts by the text that was read of an object (a number plate), and where there is none like type 1, by track id.
+Objects with neither are counted by class, all of one class as one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,20 @@ from streamserver.geometry.rules.spec import BY_PLATE, BY_TRACK, AreaPoints, Fil
 from streamserver.geometry.tripwire import Tripwire, TripwireOptions
 
 Mask = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """What a filter lets through.
+
+    Attributes:
+        mask: bool (n,), the objects to report now.
+        areas: numbers of the areas that let one of them pass, of several fitting an object the first; growing.
+    """
+
+    mask: Mask
+    areas: tuple[int, ...] = ()
 
 
 class ObjectFilter:
@@ -52,52 +67,66 @@ class ObjectFilter:
         for tripwire in self._tripwires:
             tripwire.reset()
 
-    def passing(self, detections: Detections, *, step: int, timestamp_us: int, size_wh: tuple[int, int]) -> Mask:
-        """Which objects to report now, shape (n,).
+    def passing(
+        self,
+        detections: Detections,
+        *,
+        step: int,
+        timestamp_us: int,
+        size_wh: tuple[int, int],
+        texts: Sequence[str] = (),
+    ) -> Passing:
+        """Which objects to report now.
 
         Args:
             detections: all objects of the frame.
             step: number of the processed frame, growing from call to call.
             timestamp_us: see ``schedule.is_on``.
             size_wh: of the frame.
+            texts: what was read of each object, or empty; ``()`` when nobody reads.
         """
-        candidates = np.isin(detections.class_ids, self.spec.classes)
-        due = self._due(detections.select(candidates), step, timestamp_us, size_wh)
+        candidates = np.flatnonzero(np.isin(detections.class_ids, self.spec.classes))
+        objects = detections.select(candidates)
+        fitting = self._first_fitting(objects, step, size_wh)
+        by_text = self.spec.kind == BY_PLATE and bool(texts)
+        names = [_name(objects, row, texts[i] if by_text else "") for row, i in enumerate(candidates.tolist())]
+        due = self._due(objects, fitting >= 0, names, step, timestamp_us)
         result = np.zeros(len(detections), dtype=np.bool_)
         result[candidates] = due
-        return result
+        return Passing(result, tuple(np.unique(fitting[due]).tolist()))
 
-    def _due(self, objects: Detections, step: int, timestamp_us: int, size_wh: tuple[int, int]) -> Mask:
-        """Trackers of movement see every frame, whatever the clock says; counters only what qualifies."""
+    def _first_fitting(self, objects: Detections, step: int, size_wh: tuple[int, int]) -> Indices:
+        """For each object the first area it qualifies in, or -1. Tripwires see every frame."""
         if self.spec.crossing:
-            qualified = self._crossing_now(objects, step, size_wh)
+            fits = self._crossing_now(objects, step, size_wh)
         else:
-            qualified = in_areas(objects, self.spec, size_wh)
+            fits = areas_holding(objects, self.spec, size_wh)
+        return np.where(fits.any(axis=0), fits.argmax(axis=0), -1) if len(fits) else np.full(len(objects), -1)
+
+    def _due(self, objects: Detections, qualified: Mask, names: list[Hashable], step: int, timestamp_us: int) -> Mask:
+        """Of the objects that qualify by their place those to report; headings see every frame, counters do not."""
         if self._heading is not None:
-            qualified &= self._heading.update(step, objects.track_ids, objects.boxes_xyxy)
+            qualified = qualified & self._heading.update(step, objects.track_ids, objects.boxes_xyxy)
         if not is_on(self.spec.windows, timestamp_us):
-            qualified[:] = False
+            qualified = np.zeros_like(qualified)
         if self.spec.crossing or self.spec.kind not in (BY_PLATE, BY_TRACK):
             return qualified
-        names = [_name(objects, row) for row in range(len(objects))]
         due = self._repeats.update(step, [name for name, hit in zip(names, qualified, strict=True) if hit])
         return qualified & np.array([name in due for name in names], dtype=np.bool_)
 
     def _crossing_now(self, objects: Detections, step: int, size_wh: tuple[int, int]) -> Mask:
-        crossed = [
-            track_id
+        """Which tracks cross each line now, (lines, n)."""
+        crossing = [
+            np.isin(objects.track_ids, tripwire.update(step, objects.track_ids, objects.boxes_xyxy, size_wh))
             for tripwire in self._tripwires
-            for track_id in tripwire.update(step, objects.track_ids, objects.boxes_xyxy, size_wh)
         ]
-        return np.isin(objects.track_ids, crossed)
+        return np.array(crossing, dtype=np.bool_).reshape(len(crossing), len(objects))
 
 
-def in_areas(objects: Detections, spec: FilterSpec, size_wh: tuple[int, int]) -> Mask:
-    """Which objects are in, or for lines on, any of the areas; without areas none is."""
-    found = np.zeros(len(objects), dtype=np.bool_)
-    for points in spec.areas:
-        found |= _in_area(objects, points, spec.by_foot, size_wh)
-    return found
+def areas_holding(objects: Detections, spec: FilterSpec, size_wh: tuple[int, int]) -> Mask:
+    """Which objects are in, or for lines on, each of the areas, (areas, n)."""
+    fits = [_in_area(objects, points, spec.by_foot, size_wh) for points in spec.areas]
+    return np.array(fits, dtype=np.bool_).reshape(len(fits), len(objects))
 
 
 def _in_area(objects: Detections, points: AreaPoints, by_foot: bool, size_wh: tuple[int, int]) -> Mask:
@@ -110,7 +139,9 @@ def _in_area(objects: Detections, points: AreaPoints, by_foot: bool, size_wh: tu
     return boxes_in_zone(objects.boxes_xyxy, points, size_wh)
 
 
-def _name(objects: Detections, row: int) -> Hashable:
+def _name(objects: Detections, row: int, text: str = "") -> Hashable:
+    if text:
+        return ("text", text)
     track_id = int(objects.track_ids[row])
     return ("track", track_id) if track_id > 0 else ("class", int(objects.class_ids[row]))
 

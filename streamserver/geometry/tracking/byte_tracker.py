@@ -29,7 +29,6 @@ _SCORE_FLOOR = 0.1
 _WEAK_COST_LIMIT = 0.5
 _NEW_COST_LIMIT = 0.7
 _GROWN_COST_LIMIT = 0.7
-_GROWTH = 0.5
 _DUPLICATE_DISTANCE = 0.15
 
 Indices = npt.NDArray[np.intp]
@@ -47,6 +46,8 @@ class ByteTrackOptions:
         high_thresh: a detection starts a track from this score on.
         match_thresh: the largest distance, 1 - IoU, of a first match.
         correct_box: round output boxes to whole pixels and clip them to the frame.
+        growth: how much of its width and height each side of a box gains for the last round. Small things that move by
+            more than their own size between two frames, such as number plates, need more.
         agnostic: let detections continue tracks of another class; a track keeps the class it began with either way.
     """
 
@@ -57,6 +58,7 @@ class ByteTrackOptions:
     high_thresh: float = 0.6
     match_thresh: float = 0.7
     correct_box: bool = True
+    growth: float = 0.5
     agnostic: bool = True
 
     @property
@@ -128,9 +130,13 @@ class ByteTracker:
         """Takes the detections of the next processed frame and returns those that belong to confirmed tracks.
 
         Returns:
-            The tracked rows in the order of the input, each with its box and score, the class its track began
-            with and its track id (above 0).
+            The tracked rows in the order of the input, each with its box, score and corners, the class its track
+            began with and its track id (above 0).
         """
+        return self.track(detections, size_wh)[0]
+
+    def track(self, detections: Detections, size_wh: tuple[int, int]) -> tuple[Detections, Indices]:
+        """As ``update``, with the rows of ``detections`` that were tracked, growing."""
         self._step += 1
         track_rows, detection_rows = self._associate(detections)
         self._renew(track_rows, detections.boxes_xyxy[detection_rows])
@@ -176,7 +182,8 @@ class ByteTracker:
         tracks = self._tracks
         found = detections.boxes_xyxy.astype(np.float64)
         expected = cxcywh_to_xyxy(tracks.motion.position)
-        lenient = [iou_matrix(_grow(boxes), _grow(found)) for boxes in (expected, tracks.measured_xyxy)]
+        share = self.options.growth
+        lenient = [iou_matrix(_grow(boxes, share), _grow(found, share)) for boxes in (expected, tracks.measured_xyxy)]
         near, grown = 1 - iou_matrix(expected, found), 1 - np.maximum(*lenient)
         if not self.options.agnostic:
             foreign = tracks.class_ids[:, None] != detections.class_ids[None, :]
@@ -227,7 +234,7 @@ class ByteTracker:
         gone: Indices = lost[doubles]
         return gone
 
-    def _output(self, detections: Detections, source: Indices, size_wh: tuple[int, int]) -> Detections:
+    def _output(self, detections: Detections, source: Indices, size_wh: tuple[int, int]) -> tuple[Detections, Indices]:
         tracks = self._tracks
         boxes = tracks.measured_xyxy
         if self.options.correct_box:
@@ -235,14 +242,16 @@ class ByteTracker:
         shown = (source >= 0) & (tracks.ids > 0) & (area(boxes) > self.options.min_box_area)
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(source[rows], kind="stable")]
-        return Detections.from_arrays(
-            boxes[rows], detections.scores[source[rows]], tracks.class_ids[rows], tracks.ids[rows]
+        seen = detections.select(source[rows])
+        tracked = Detections.from_arrays(
+            boxes[rows], seen.scores, tracks.class_ids[rows], tracks.ids[rows], seen.corners_xy
         )
+        return tracked, source[rows]
 
 
-def _grow(boxes_xyxy: FloatRows) -> FloatRows:
-    """Boxes with half their width and height added on each side."""
-    margin = np.tile(_GROWTH * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]), 2)
+def _grow(boxes_xyxy: FloatRows, share: float) -> FloatRows:
+    """Boxes with a share of their width and height added on each side."""
+    margin = np.tile(share * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]), 2)
     return np.asarray(boxes_xyxy + margin * (-1, -1, 1, 1))
 
 

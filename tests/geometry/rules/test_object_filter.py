@@ -27,7 +27,7 @@ def objects(*boxes: list[float], classes: list[int] | None = None, ids: list[int
 
 
 def passing(one: ObjectFilter, detections: Detections, step: int = 0, timestamp_us: int = 0) -> list[bool]:
-    return one.passing(detections, step=step, timestamp_us=timestamp_us, size_wh=SIZE).tolist()
+    return one.passing(detections, step=step, timestamp_us=timestamp_us, size_wh=SIZE).mask.tolist()
 
 
 @pytest.mark.parametrize(

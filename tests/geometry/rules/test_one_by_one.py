@@ -24,7 +24,7 @@ def alarms(*, interval: int = 3, threshold: float = 0.5, x: int = 580, **keys: A
     found = []
     for step, (frame_id, detections) in enumerate(one_by_one(interval=interval, min_score=threshold / 2)):
         tracked = tracker.update(detections, SIZE_ONE_BY_ONE)
-        passing = one.passing(tracked, step=step, timestamp_us=frame_id * 100_000, size_wh=SIZE_ONE_BY_ONE)
+        passing = one.passing(tracked, step=step, timestamp_us=frame_id * 100_000, size_wh=SIZE_ONE_BY_ONE).mask
         found += [frame_id] * int(passing.sum())
     return found
 

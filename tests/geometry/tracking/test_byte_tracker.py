@@ -167,6 +167,27 @@ def test_of_two_tracks_of_one_object_the_older_goes_on() -> None:
     assert len(tracker) == 1
 
 
+@pytest.mark.parametrize(("growth", "expected"), [(0.5, [[1], [], []]), (2.0, [[1], [1], [1]])])
+def test_small_things_that_move_by_twice_their_size_keep_their_number_where_boxes_grow_more(
+    growth: float, expected: list[list[int]]
+) -> None:
+    tracker = make(growth=growth)
+    assert [ids(tracker, found([100, y, 190, y + 30])) for y in (100, 160, 220)] == expected
+
+
+def test_corners_stay_with_their_boxes() -> None:
+    boxes = np.array([A, B], dtype=np.float32)
+    corners = np.arange(16, dtype=np.float32).reshape(2, 4, 2)
+    tracker = make()
+    for order in ([0, 1], [1, 0]):
+        tracked = tracker.update(
+            Detections.from_arrays(boxes[order], [0.9, 0.9], [0, 0], corners_xy=corners[order]), SIZE
+        )
+        assert tracked.corners_xy is not None
+        np.testing.assert_array_equal(tracked.corners_xy, corners[order])
+    assert tracker.update(found(A), SIZE).corners_xy is None
+
+
 def test_no_detections_at_all_are_fine_and_well_formed() -> None:
     tracker = make()
     for _ in range(3):

@@ -1,0 +1,16 @@
+"""``yolov5``, ``yolov5_group``: finds objects with a YOLOv5 network. Keys: docs/elements.md."""
+
+from __future__ import annotations
+
+from streamserver.elements._detector import DetectorElement
+from streamserver.models._yolo_anchored import OPTIONS
+
+
+class Yolov5Element(DetectorElement):
+    """Only boxes of one class suppress each other."""
+
+    family = "yolov5"
+    option_keys = OPTIONS
+
+
+ELEMENT = Yolov5Element

@@ -1,0 +1,133 @@
+"""One thread of a node: takes frames from its queue, has the element work on them and sends on what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from streamserver.engine.element import Element
+from streamserver.engine.flow import Flow
+from streamserver.engine.frame import Frame
+from streamserver.engine.queues import FrameQueue
+
+if TYPE_CHECKING:
+    from streamserver.engine.node import Node
+
+
+class Lane:
+    """The queue of some channels at a node, and what one thread does with their frames.
+
+    It sees to what elements need not know: a frame that the element does not want passes by; a channel's end goes on
+    once, over all outputs; a break of continuity reaches what follows each output even if the frame it came with does
+    not; what an element drops is made known to those who wait for it.
+
+    Args:
+        node: whose element works here.
+        label: what it is called in messages.
+        capacity: how many frames may wait at each input port.
+        flow: shared by all nodes of the engine.
+    """
+
+    def __init__(self, node: Node, label: str, *, capacity: int, flow: Flow) -> None:
+        self.label = label
+        self.queue = FrameQueue(capacity)
+        self.busy_since: float | None = None
+        self._node = node
+        self._flow = flow
+        self._ends: dict[int, int] = {}
+        self._broken: set[tuple[int, int]] = set()
+        self._current: Frame | None = None
+        self._sent_on = False
+
+    def work(self) -> None:
+        """Works until the queue is closed."""
+        element, joining = self._node.element, self._node.joining
+        assert element is not None
+        holds_back = joining.holds_back if joining is not None and self._node.may_hold else None
+        while (frame := self.queue.get(holds_back)) is not None:
+            self.busy_since = time.monotonic()
+            self._node.receive(frame)
+            self._current, self._sent_on = frame, False
+            if frame.end_of_stream:
+                self._end(element, frame)
+            elif self._passes_by(element, frame):
+                self.emit(frame, port=element.through_port)
+            else:
+                self._process(element, frame)
+            self.busy_since = self._current = None
+            self._flow.done()
+
+    def touch(self) -> None:
+        """What takes so long is something else than the element."""
+        if self.busy_since is not None:
+            self.busy_since = time.monotonic()
+
+    def emit(self, frame: Frame, *, port: int | None = None) -> None:
+        """Sends ``frame`` to what is connected to ``port`` (see ``Emit``); an end goes everywhere, a copy each."""
+        if frame is self._current:
+            self._sent_on = not self._node.outputs
+        if frame.end_of_stream:
+            for connected in self._node.outputs:
+                self._send(dataclasses.replace(frame), connected)
+            self._sent_on = True
+            return
+        connected_port = self._node.port_for(port)
+        if connected_port is None:
+            return
+        if frame is self._current:
+            self._sent_on = True
+        mark = (frame.channel_id, connected_port)
+        if mark in self._broken and not frame.skipped and not frame.dropped:
+            self._broken.discard(mark)
+            frame.discontinuity = True
+        self._send(frame, connected_port)
+
+    def _send(self, frame: Frame, connected_port: int) -> None:
+        """Waiting for room at a busy neighbour is not being busy."""
+        output = self._node.outputs[connected_port]
+        frame.port = output.port
+        self.busy_since = None
+        output.node.put(frame)
+        self.busy_since = time.monotonic()
+
+    def _passes_by(self, element: Element, frame: Frame) -> bool:
+        if frame.dropped:
+            return self._node.joining is None
+        return frame.channel_id in self._node.bypassed or (frame.skipped and not element.wants_skipped)
+
+    def _process(self, element: Element, frame: Frame) -> None:
+        if frame.discontinuity and not element.keeps_frames:
+            self._broken |= {(frame.channel_id, port) for port in self._node.outputs}
+        awaited = frame.returns_to is not None or bool(frame.parts_out)
+        element.process(frame, self.emit)
+        if awaited and not self._sent_on and not element.keeps_frames:
+            self.emit(_notice_of(frame), port=element.through_port)
+
+    def _end(self, element: Element, frame: Frame) -> None:
+        """Takes the end of a channel that came over one connection; the element sees the last of them."""
+        channel_id = frame.channel_id
+        self._ends[channel_id] = self._ends.get(channel_id, 0) + 1
+        if self._ends[channel_id] < self._node.ends.get(channel_id, 1):
+            return
+        del self._ends[channel_id]
+        self._broken = {mark for mark in self._broken if mark[0] != channel_id}
+        if channel_id not in self._node.bypassed:
+            element.end_of_stream(frame, self.emit)
+        if not self._sent_on:
+            self.emit(frame)
+
+
+def _notice_of(frame: Frame) -> Frame:
+    """What goes on in the place of a frame that was dropped, for those who wait for it or for its parts."""
+    return Frame(
+        frame.channel_id,
+        frame.graph_id,
+        frame.frame_id,
+        sequence=frame.sequence,
+        ticket=frame.ticket,
+        branch_of=frame.branch_of,
+        parts_out=frame.parts_out,
+        returns_to=frame.returns_to,
+        dropped=True,
+    )

@@ -1,0 +1,58 @@
+"""Video files, written so that what is there can be played even if the process is killed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from streamserver.core.arrays import ImageBgr
+from streamserver.media.encoding import Encoding, add_stream, to_frame
+
+_OPTIONS = {
+    ".mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
+    ".avi": {"flush_packets": "1"},
+}
+
+
+class VideoWriter:
+    """One file: each picture is one frame, shown for 1 / rate seconds.
+
+    An .mp4 is written in fragments, one from key frame to key frame; an .avi can be read to where it breaks off.
+
+    Args:
+        path: its ending, ``.avi`` or ``.mp4``, says the container.
+        encoding: pictures of another size than the first are stretched to it.
+
+    Raises:
+        OSError, av.FFmpegError: the file cannot be made.
+    """
+
+    def __init__(self, path: Path, encoding: Encoding) -> None:
+        self.path = path
+        self._rate = Fraction(encoding.rate).limit_denominator(1001)
+        self._encoding = encoding
+        self._size_wh = (0, 0)
+        self._written = 0
+        self._container = av.open(str(path), "w", container_options=_OPTIONS[path.suffix])
+        self._stream: av.VideoStream | None = None
+
+    def write(self, image_bgr: ImageBgr) -> None:
+        """Adds a picture."""
+        if self._stream is None:
+            encoding = self._encoding.for_picture((image_bgr.shape[1], image_bgr.shape[0]))
+            self._size_wh = encoding.size_wh
+            self._stream = add_stream(self._container, encoding, 1 / self._rate)
+        frame = to_frame(image_bgr, self._size_wh, self._stream.pix_fmt)
+        frame.pts, frame.time_base = self._written, 1 / self._rate
+        self._written += 1
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Completes the file; one without a picture is removed."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+        if self._stream is None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Plates end to end: a clip of moving street pictures through the real server, engine and client."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from streamserver.core.settings import Settings
+from streamserver.models.ppocr_rec import ALPHABETS, PpocrRec
+from streamserver.models.store import ModelStore
+from tests.assets import media, model
+from tests.e2e.harness import ledger, server, task, wait_for
+from tests.samples.plate_clip import SIZE_WH, Ride, read_picture, write
+
+pytestmark = pytest.mark.e2e
+FRAMES = 120
+LEFT_HALF = [{"X": 0, "Y": 0}, {"X": 480, "Y": 0}, {"X": 480, "Y": 540}, {"X": 0, "Y": 540}]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four plates: one comes nearer on the left, two pass side by side, one is there for a moment at the end."""
+    street = media("plates/street")
+    wanted = {"津B6H920": 0, "皖KD01833": 1, "蒙B023H6": 6, "冀D5L690": 8}
+    pictures = {text: read_picture(street / f"_{number}_{text}.jpg") for text, number in wanted.items()}
+    rides = [
+        Ride(pictures["津B6H920"], (0, 60), ((0.2, 0.2), (0.35, 0.7)), (70, 190)),
+        Ride(pictures["皖KD01833"], (20, 75), ((1.1, 0.4), (0.75, 0.5)), (150, 240)),
+        Ride(pictures["蒙B023H6"], (70, 115), ((0.1, 0.8), (0.9, 0.75)), (130, 110)),
+        Ride(pictures["冀D5L690"], (98, 118), ((0.6, 0.3), (0.7, 0.35)), (150, 160)),
+    ]
+    return write(tmp_path_factory.mktemp("plates") / "plates.mp4", rides, frames=FRAMES)
+
+
+def test_each_plate_is_reported_once_with_its_text_and_its_picture(tmp_path: Path, clip: Path) -> None:
+    models = model("hyperlpr3_detect_640.onnx").parent
+    fast = {"Fps": -1}
+    dwell: dict[str, Any] = {"TrackInterval": 9, "DetectInfos": [{"TripWire": None, "HotArea": LEFT_HALF}]}
+    with ledger() as receiver, server(tmp_path / "state", environment={"STREAMSERVER_MODELS": str(models)}) as one:
+        bodies = {
+            "all": task("all", str(clip), receiver.url, type_=16, extend=fast),
+            "every third": task("every third", str(clip), receiver.url, type_=16, interval=3, extend=fast),
+            "stay": task("stay", str(clip), receiver.url, type_=2, interval=2, extend=fast, **dwell),
+        }
+        for body in bodies.values():
+            assert one.create(body) == {"Code": 0, "Msg": "success"}
+        for task_id in bodies:
+            status = one.wait_state(task_id, "FINISHED", "FAILED")
+            assert status["State"] == "FINISHED", status
+            wait_for(lambda t=task_id, n=status["Events"]: len(receiver.reports(t)) == n, task_id, receiver.counts)
+        everything = Counter(["津B6H920", "皖KD01833", "蒙B023H6", "冀D5L690"])
+        assert texts(receiver.reports("all")) == everything
+        assert texts(receiver.reports("every third")) == everything
+        assert texts(receiver.reports("stay")) == Counter(["津B6H920", "蒙B023H6"])
+        assert_pictures_show_the_plates(receiver.reports("all"), models)
+
+
+def texts(reports: list[dict[str, Any]]) -> Counter[str]:
+    """How often each plate was reported."""
+    return Counter(event["Extend"]["VehicleLicense"] for report in reports for event in report["AnalyzeEvents"])
+
+
+def assert_pictures_show_the_plates(reports: list[dict[str, Any]], models: Path) -> None:
+    """The event's picture is the plate alone, and reads as the event says."""
+    found = ModelStore(Settings(models=str(models))).find("ppocr_v4_rec")
+    reader = PpocrRec.load(found, device="cpu", alphabet=ALPHABETS["cn_plate"], aspect=3.0)
+    for report in reports:
+        scene = decode(report["SceneImageBase64"])
+        assert scene.shape[:2] == SIZE_WH[::-1]
+        for event in report["AnalyzeEvents"]:
+            crop, box = decode(event["ImageBase64"]), event["Box"]
+            assert event["Type"] == 16
+            assert abs(crop.shape[1] - (box["RightBtmX"] - box["LeftTopX"])) < 20
+            assert reader.read(crop).label == event["Extend"]["VehicleLicense"]
+
+
+def decode(picture_base64: str) -> np.ndarray:  # type: ignore[type-arg]
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(picture_base64, validate=True), np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+from websockets.exceptions import ConnectionClosedOK
+from websockets.sync.client import connect
+
+from streamserver.elements._ws_server import NewestServer
+from tests.media.servers import repeat_until
+
+_HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def wait_for_clients(server: NewestServer) -> None:
+    repeat_until(lambda: server.has_clients, lambda: time.sleep(0.01))
+
+
+def test_every_client_gets_the_newest_message_and_a_clean_end() -> None:
+    server = NewestServer("127.0.0.1", 0)
+    with connect(f"ws://127.0.0.1:{server.port}") as first, connect(f"ws://127.0.0.1:{server.port}") as second:
+        repeat_until(lambda: server._clients == 2, lambda: time.sleep(0.01))
+        server.show("one")
+        assert [first.recv(timeout=10), second.recv(timeout=10)] == ["one", "one"]
+        server.show("two")
+        server.close()
+        for client in (first, second):
+            assert client.recv(timeout=10) == "two"
+            with pytest.raises(ConnectionClosedOK):
+                client.recv(timeout=10)
+
+
+def test_a_client_that_never_reads_does_not_keep_the_server_from_ending() -> None:
+    before = set(threading.enumerate())
+    server = NewestServer("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(_HANDSHAKE)
+        wait_for_clients(server)
+        for _ in range(3):
+            server.show("x" * 8_000_000)
+        server.close()
+    assert not server.has_clients
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("first_words", [b"", b"GET /", b"\x16\x03\x01", b"POST / HTTP/1.1\r\n\r\n"])
+def test_what_is_no_web_socket_is_no_client_and_keeps_nothing_from_ending(first_words: bytes) -> None:
+    before = set(threading.enumerate())
+    server = NewestServer("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(first_words)
+        time.sleep(0.05)
+        assert not server.has_clients
+        server.close()
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_client_that_says_too_much_is_thrown_out() -> None:
+    server = NewestServer("127.0.0.1", 0)
+    with connect(f"ws://127.0.0.1:{server.port}") as client:
+        wait_for_clients(server)
+        client.send("x" * 100_000)
+        repeat_until(lambda: not server.has_clients, lambda: time.sleep(0.01))
+    server.close()

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from streamserver.core.picture import Picture
+from streamserver.media.encoding import Encoding
+from streamserver.media.pusher import WAITING, Pusher
+from tests.media.servers import MediaServer, free_port, repeat_until
+
+
+def picture(value: int = 120, size_wh: tuple[int, int] = (64, 48)) -> Picture:
+    return Picture(size_wh, lambda: np.full((size_wh[1], size_wh[0], 3), value, np.uint8))
+
+
+class Camera:
+    """Goes on giving pictures to a pusher until it is stopped."""
+
+    def __init__(self, pusher: Pusher) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(pusher,))
+        self._thread.start()
+
+    def _run(self, pusher: Pusher) -> None:
+        while not self._stopped.wait(0.02):
+            pusher.put(picture())
+
+    def __enter__(self) -> Camera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize(("scheme", "codec"), [("rtsp", "h264"), ("rtsp", "h265"), ("rtmp", "h264"), ("rtmp", "h265")])
+def test_a_server_gets_the_pictures_in_the_wanted_codec(scheme: str, codec: str) -> None:
+    url = f"{scheme}://127.0.0.1:{free_port()}/live/0_0"
+    pusher = Pusher(url, Encoding(codec=codec))
+    try:
+        with MediaServer(url) as server, Camera(pusher):
+            frames = [server.frame() for _ in range(5)]
+            pusher.close()
+    finally:
+        pusher.close(hurry=True)
+    name, shape, mean, _ = frames[-1]
+    assert name == {"h264": "h264", "h265": "hevc"}[codec]
+    assert shape == (48, 64, 3) and all(abs(value - 120) < 6 for value in mean)
+    times = [frame[3] for frame in frames if frame[3] is not None]
+    assert len(times) > 2 and times == sorted(set(times))
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "rtmp"])
+def test_a_server_that_comes_late_goes_away_and_comes_back_gets_what_is_new(
+    scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"{scheme}://user:secret@127.0.0.1:{free_port()}/live/0_0"
+    pusher = Pusher(url, Encoding())
+    try:
+        with caplog.at_level(logging.INFO), Camera(pusher):
+            repeat_until(lambda: "left out until" in caplog.text, lambda: time.sleep(0.02))
+            with MediaServer(url) as server:
+                server.frame()
+            repeat_until(lambda: caplog.text.count("left out until") == 2, lambda: time.sleep(0.02))
+            with MediaServer(url) as server:
+                server.frame()
+    finally:
+        pusher.close(hurry=True)
+    assert pusher.dropped > 0
+    assert "again; " in caplog.text and "secret" not in caplog.text
+    assert caplog.text.count("left out until") == 2
+
+
+def test_nobody_waits_for_a_server_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for scheme in ("rtsp", "rtmp"):
+            pusher = Pusher(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live/0_0", Encoding())
+            for _ in range(200):
+                pusher.put(picture())
+            assert 200 - 2 * WAITING - 2 <= pusher.dropped < 200
+            pusher.close(hurry=True)
+            assert not [thread for thread in threading.enumerate() if thread.name.startswith("push ")]
+
+
+def test_what_waits_is_sent_before_the_stream_ends() -> None:
+    url = f"rtsp://127.0.0.1:{free_port()}/live/0_0"
+    pusher = Pusher(url, Encoding())
+    with MediaServer(url) as server:
+        with Camera(pusher):
+            server.frame()
+        for _ in range(WAITING):
+            pusher.put(picture())
+        pusher.close()
+        assert server.frames_to_the_end() >= WAITING
+
+
+def test_the_size_may_change_while_the_stream_goes_on() -> None:
+    url = f"rtsp://127.0.0.1:{free_port()}/live/0_0"
+    pusher = Pusher(url, Encoding())
+    try:
+        with MediaServer(url) as server:
+            with Camera(pusher):
+                server.frame()
+            for value in range(6):
+                pusher.put(picture(value, (200, 100)))
+            pusher.close()
+            assert server.frames_to_the_end() >= 6
+    finally:
+        pusher.close(hurry=True)
