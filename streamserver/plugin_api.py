@@ -31,11 +31,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import BadRequestError
-from streamserver.core.plates import UNREADABLE, PlateBook, PlateRule, Sighting, is_whole
+from streamserver.core.plates import Plate, PlateBook, PlateRule, plates_of
 from streamserver.core.presence import Presence
 from streamserver.core.results import BoxXyxy, WireFrame, WireObject, objects_of
 from streamserver.core.settings import PROJECT_DIR
@@ -49,7 +49,6 @@ __all__ = [
     "Plate",
     "PlateBook",
     "Presence",
-    "Sighting",
     "WireFrame",
     "WireObject",
     "area_filters",
@@ -60,8 +59,10 @@ __all__ = [
     "line_filters",
     "make_report",
     "objects_of",
-    "plate_reading",
+    "plate_graph",
+    "plate_report",
     "plate_rule",
+    "plates_due",
     "plates_of",
     "threshold",
     "track_buffer",
@@ -108,21 +109,6 @@ class GraphOverrides:
                 raise ValueError(f"{name}: cannot be written as JSON: {e}") from e
 
 
-@dataclass(frozen=True, slots=True)
-class Plate:
-    """A plate in one frame: its text, the object, its own picture (Base64, may be empty), whether no edge cuts it."""
-
-    text: str
-    found: WireObject
-    picture_base64: str
-    whole: bool = True
-
-    @property
-    def sighting(self) -> Sighting:
-        """What a ``PlateBook`` wants to know."""
-        return Sighting(self.text, self.found.track_id, self.whole)
-
-
 def channel(data: Mapping[str, Any], i: int) -> dict[str, Any]:
     """The channel of a demo file for algorithm ``i`` of a task.
 
@@ -167,10 +153,11 @@ def choice_of(algorithm: Mapping[str, Any], key: str, choices: Sequence[str]) ->
     Raises:
         BadRequestError: it is none of them.
     """
-    value = _extend(algorithm).get(key, choices[0])
+    value = _extend(algorithm).get(key)
+    if value is None:
+        return choices[0]
     if value not in choices:
-        cure = f"use one of {', '.join(choices)}"
-        raise BadRequestError(f"got {value!r}", path=f"$.Algorithm[].Extend.{key}", cure=cure)
+        raise _bad_extend(key, f"got {value!r}", cure=f"use one of {', '.join(choices)}")
     return str(value)
 
 
@@ -220,7 +207,7 @@ def line_filters(algorithm: Mapping[str, Any], classes: Iterable[int]) -> list[d
 
 
 def area_filters(
-    algorithm: Mapping[str, Any], classes: Iterable[int], *, type: int, anchor: Literal["foot", "box"] = "foot"
+    algorithm: Mapping[str, Any], classes: Iterable[int], *, type: int, anchor: str = "foot"
 ) -> list[dict[str, Any]]:
     """One filter with the polygons of all ``DetectInfos``; the whole picture when none is drawn.
 
@@ -229,7 +216,7 @@ def area_filters(
         classes: which classes pass.
         type: 0 counts plate texts, 1 tracks (passes each after ``TrackInterval`` frames and then every
             ``AlarmInterval``), 2 passes every frame.
-        anchor: what must lie inside: the middle of the box's lower edge, or all its corners.
+        anchor: what must lie inside: ``foot``, the middle of the box's lower edge, or ``box``, all its corners.
     """
     areas = [[_point(p) for p in info.get("HotArea") or []] for info in algorithm.get("DetectInfos") or []]
     drawn = [area for area in areas if len(area) >= 3]
@@ -245,46 +232,45 @@ def plate_rule(algorithm: Mapping[str, Any]) -> PlateRule:
     return "cn" if choice_of(algorithm, "Plates", ("cn", "any")) == "cn" else "any"
 
 
-def plate_reading(algorithm: Mapping[str, Any], classes: Sequence[int]) -> tuple[str, dict[str, dict[str, Any]]]:
-    """``GraphOverrides.graph`` and ``elements`` for tracked plates, a reader and a vote over what it says.
+def plate_graph(data: Mapping[str, Any], i: int, classes: Sequence[int]) -> GraphOverrides:
+    """Plates in one of the areas, or anywhere: found, tracked, cut out, read, and voted on over a track's frames.
 
-    The reader is ``Extend.PlateReader``: ``ppocr``, in ``engine_group.json``, or ``lprnet``, in ``engine_lprnet.json``.
+    ``Extend.PlateReader`` is ``ppocr`` (engine_group.json), unless given, or ``lprnet`` (engine_lprnet.json), and
+    ``Extend.Anchor`` the ``anchor`` of ``area_filters``. Every frame with a plate passes the filter: when one is
+    reported is for a ``PlateBook`` to say.
 
     Raises:
-        BadRequestError: there is no such reader, or it cannot read what ``Extend.Plates`` asks for.
+        BadRequestError: the task's ``Extend`` asks for what no plate can be found or read by.
     """
+    algorithm = data["Algorithm"][i]
     reader, rule = choice_of(algorithm, "PlateReader", ("ppocr", "lprnet")), plate_rule(algorithm)
-    elements = tracking(algorithm, classes) | {"vote": {"plates": rule}}
-    if reader == "lprnet":
-        if rule != "cn":
-            cure = "leave it out, or Extend.Plates"
-            raise BadRequestError(
-                "lprnet reads Chinese plates only", path="$.Algorithm[].Extend.PlateReader", cure=cure
-            )
-        return "engine_lprnet.json", elements
-    if rule != "cn":
-        elements["ppocr_rec"] = {"alphabet": "plate", "aspect": None}
-    return "engine_group.json", elements
+    _require_plates(algorithm, classes, reader, rule)
+    every_frame = dict(algorithm, TrackInterval=0, AlarmInterval=1)
+    anchor = choice_of(algorithm, "Anchor", ("foot", "box"))
+    letters = {"ppocr_rec": {"alphabet": "plate", "aspect": None}} if rule == "any" else {}
+    return GraphOverrides(
+        graph="engine_lprnet.json" if reader == "lprnet" else "engine_group.json",
+        channel=channel(data, i),
+        filters=area_filters(every_frame, classes, type=0, anchor=anchor),
+        elements=tracking(algorithm, classes) | {"vote": {"plates": rule}} | letters,
+    )
 
 
-def plates_of(json_data: Mapping[str, Any]) -> list[Plate]:
-    """The plates of a frame that were read, each text once.
+def plates_due(json_data: Mapping[str, Any], book: PlateBook) -> list[str]:
+    """The texts of the plates to report now."""
+    frame = WireFrame.from_wire(json_data)
+    step = frame.frame_id if frame.sequence is None else frame.sequence
+    return book.update(step, [plate.sighting for plate in plates_of(json_data)])
 
-    Where there are as many parts as objects, they are parallel: a filter removes both together and leaves ``mSubId``,
-    the object's number before the filter, as it was. Elsewhere ``mSubId`` says which object is meant.
-    """
-    objects, size_wh = objects_of(json_data), WireFrame.from_wire(json_data).size_wh
-    parts = json_data.get("mSubObjectMetadatas") or []
-    plates: dict[str, Plate] = {}
-    for position, part in enumerate(parts):
-        index = position if len(parts) == len(objects) else int(part.get("mSubId", -1))
-        recognised = part.get("mRecognizedObjectMetadatas") or [{}]
-        text = str(recognised[0].get("mLabelName") or "")
-        if text not in UNREADABLE and 0 <= index < len(objects):
-            picture = str((part.get("mFrame") or {}).get("mSpData") or "")
-            whole = is_whole(objects[index].box_xyxy, size_wh)
-            plates.setdefault(text, Plate(text, objects[index], picture, whole))
-    return list(plates.values())
+
+def plate_report(json_data: Mapping[str, Any], task_id: str, type: int, texts: Sequence[str]) -> dict[str, Any]:
+    """The report of the plates with one of ``texts``, each with its own picture and ``VehicleLicense``."""
+    events = [
+        event(json_data, plate.found, type, extend={"VehicleLicense": plate.text}, picture_base64=plate.picture_base64)
+        for plate in plates_of(json_data)
+        if plate.text in texts
+    ]
+    return make_report(json_data, task_id, events)
 
 
 def make_report(json_data: Mapping[str, Any], task_id: str, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -377,7 +363,25 @@ def _class_number(wanted: Any) -> int:
 
 def _bad_classes(problem: str) -> BadRequestError:
     cure = 'use numbers from 0 or the names in configs/labels/coco.txt, e.g. [0, "car"]'
-    return BadRequestError(problem, path="$.Algorithm[].Extend.Classes", cure=cure)
+    return _bad_extend("Classes", problem, cure=cure)
+
+
+def _bad_extend(key: str, problem: str, *, cure: str) -> BadRequestError:
+    """An error whose path lacks the algorithm's position, which ``plugins`` fills in."""
+    return BadRequestError(problem, path=f"$.Algorithm[].Extend.{key}", cure=cure)
+
+
+def _require_plates(algorithm: Mapping[str, Any], classes: Sequence[int], reader: str, rule: PlateRule) -> None:
+    if reader == "lprnet" and rule != "cn":
+        cure = "leave it out, or Extend.Plates"
+        raise _bad_extend("PlateReader", "lprnet reads Chinese plates only", cure=cure)
+    if _extend(algorithm).get("Detector") == "motion":
+        problem = "got 'motion', which finds what moves, and no number plates"
+        raise _bad_extend("Detector", problem, cure="leave it out here; another algorithm of the task may have it")
+    unknown = [number for number in classes_of(algorithm, classes) if number not in classes]
+    if unknown:
+        problem = f"the detector of number plates knows no class {unknown[0]}, only {', '.join(map(str, classes))}"
+        raise _bad_extend("Classes", problem, cure="leave it out")
 
 
 @cache

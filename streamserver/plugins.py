@@ -158,7 +158,12 @@ class Algorithm:
         function = self._functions.build_config
         count = next(count for count in _ARGUMENTS["build_config"] if _accepts(function, count))
         arguments: list[Any] = [self.name, stream_path, data, port, index, 0]
-        return self._check_build(self._call("build_config", function, *arguments[:count]), Path(stream_path))
+        try:
+            answer = self._call("build_config", function, *arguments[:count])
+        except BadRequestError as e:
+            path = e.path.replace("$.Algorithm[]", f"$.Algorithm[{index}]")  # plugin_api does not know the position
+            raise BadRequestError(e.message.removeprefix(f"{e.path}: "), path=path, cure=e.cure) from e
+        return self._check_build(answer, Path(stream_path))
 
     def new_state(self, request: Mapping[str, Any]) -> Any:
         """The memory that ``logic`` needs from frame to frame; call it at the start and when the source starts over.

@@ -13,16 +13,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict
 
 from streamserver.core.drawings import MAX_POINTS, DetectInfo, TargetSize, not_contradictory
 from streamserver.core.errors import BadRequestError, UnknownAlgorithmError
 from streamserver.core.examples import NEW_TASK_BODY as NEW_TASK_BODY
+from streamserver.core.slips import nearest
 from streamserver.core.strict_json import JsonPath, describe, parse_object, path_text
-from streamserver.core.urls import is_http_url, source_type
-from streamserver.core.wire_errors import fault, nearest_key, validate
+from streamserver.core.urls import is_http_url, local_path, source_type
+from streamserver.core.wire_errors import fault, validate
 from streamserver.core.wire_types import SourceName, TaskName, Whole, Wire, without_controls, without_default
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class StreamSrc(Wire):
         AfterValidator(without_controls),
     ] = Field(
         alias="Address",
-        description="rtsp(s)://, rtmp(s)://, http(s)://, or the absolute path of a file on the server",
+        description="rtsp(s)://, rtmp(s)://, http(s)://, or the absolute path of a file or folder on the server",
         examples=["rtsp://192.0.2.1:554/stream"],
     )
 
@@ -257,7 +257,7 @@ def parse_create(
         known_types: the algorithms of this server, name by ``Type``.
         max_bytes: largest body.
         events_kept_locally: whether a task may have no report address.
-        source_exists: tells whether the file at an absolute path can be played by this server.
+        source_exists: tells whether the file or folder at an absolute path can be played by this server.
         foreign_engine: whether a sophon-stream program is the engine; it reads sources that ours does not.
 
     Raises:
@@ -345,15 +345,10 @@ def _check_source(address: str, source_exists: Callable[[str], bool], foreign_en
         )
     if kind == "VIDEO" and not source_exists(local_path(address)):
         raise BadRequestError(
-            f"no readable file {describe(local_path(address))} on this server",
+            f"no readable file or folder {describe(local_path(address))} on this server",
             path=path,
             cure="copy it to the server, or correct the path",
         )
-
-
-def local_path(address: str) -> str:
-    """The path that an absolute path or a ``file://`` address names."""
-    return unquote(urlsplit(address).path) if address.lower().startswith("file:") else address
 
 
 def _warn_of_slips(request: CreateRequest, options: Mapping[JsonPath, ExtendOptions]) -> None:
@@ -366,7 +361,7 @@ def _slips(model: BaseModel, at: JsonPath) -> Iterator[tuple[str, str]]:
     """Unknown keys that look like known ones, with the known one, depth first."""
     known = [str(field.alias) for field in type(model).model_fields.values()]
     for key in model.model_extra or {}:
-        if near := nearest_key(key, known):
+        if near := nearest(key, known):
             yield path_text((*at, key)), near
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)

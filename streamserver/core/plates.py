@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from streamserver.core.results import WireFrame, WireObject, objects_of
 
 PROVINCES = "京沪津渝冀晋蒙辽吉黑苏浙皖闽赣鲁豫鄂湘粤桂琼川贵云藏陕甘青宁新"
 """The first characters of Chinese plates, in the order in which LPRNet numbers them."""
@@ -53,6 +55,11 @@ def is_plate(text: str, rule: PlateRule = "cn") -> bool:
     return bool((_CHINESE if rule == "cn" else _ANY).fullmatch(text))
 
 
+def same_plate(first: str, second: str) -> bool:
+    """Whether two readings of one track differ so little that one of them is a misread."""
+    return edits(first, second) <= _NEAR
+
+
 def edits(first: str, second: str) -> int:
     """How many characters must be put in, taken out or replaced to make one text the other (Levenshtein)."""
     row = list(range(len(second) + 1))
@@ -87,6 +94,41 @@ def is_whole(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> bool:
     margin = max(_EDGE_PX, _EDGE_SHARE * (bottom - top))
     clear = min(left, top, size_wh[0] - right, size_wh[1] - bottom)
     return clear > margin or 0 in size_wh
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """A plate in one frame: its text, the object, its own picture (Base64, may be empty), whether no edge cuts it."""
+
+    text: str
+    found: WireObject
+    picture_base64: str
+    whole: bool = True
+
+    @property
+    def sighting(self) -> Sighting:
+        """What a ``PlateBook`` wants to know."""
+        return Sighting(self.text, self.found.track_id, self.whole)
+
+
+def plates_of(json_data: Mapping[str, Any]) -> list[Plate]:
+    """The plates of a posted frame that were read, each text once.
+
+    ``mSubId`` says which object a part was cut from. The filter of a sophon-stream program leaves it as it was before
+    objects were removed, but removes their parts, too; so where there are as many parts as objects, they are parallel.
+    """
+    objects, size_wh = objects_of(json_data), WireFrame.from_wire(json_data).size_wh
+    parts = json_data.get("mSubObjectMetadatas") or []
+    plates: dict[str, Plate] = {}
+    for position, part in enumerate(parts):
+        index = position if len(parts) == len(objects) else int(part.get("mSubId", -1))
+        recognised = part.get("mRecognizedObjectMetadatas") or [{}]
+        text = str(recognised[0].get("mLabelName") or "")
+        if text not in UNREADABLE and 0 <= index < len(objects):
+            picture = str((part.get("mFrame") or {}).get("mSpData") or "")
+            whole = is_whole(objects[index].box_xyxy, size_wh)
+            plates.setdefault(text, Plate(text, objects[index], picture, whole))
+    return list(plates.values())
 
 
 @dataclass(slots=True)
@@ -191,7 +233,7 @@ class PlateBook:
                 known
                 for known in among
                 if known.track_id == sighting.track_id
-                and (not is_plate(text, self.rule) or edits(text, known.text) <= _NEAR)
+                and (not is_plate(text, self.rule) or same_plate(text, known.text))
             ),
             None,
         )

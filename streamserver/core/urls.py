@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _CREDENTIALS = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+._-]*://)(?P<user>[^\s/?#]*)@")
 _SECRET_PARAMETER = re.compile(
@@ -47,6 +47,11 @@ def source_type(address: str) -> str:
         return "VIDEO"
     scheme, separator, _ = address.partition("://")
     return _SOURCE_TYPES.get(scheme.lower(), "") if separator else ""
+
+
+def local_path(address: str) -> str:
+    """The path that a path or a ``file://`` address names; another address as it is."""
+    return unquote(urlsplit(address).path) if address.lower().startswith("file:") else address
 
 
 def is_http_url(address: str) -> bool:

@@ -26,6 +26,11 @@ class Votes:
         """One more reading."""
         self._readings.append((text, weight))
 
+    def keep_last(self, count: int) -> None:
+        """Forgets all readings but the last ones."""
+        while len(self._readings) > count:
+            self._readings.popleft()
+
     def winner(self) -> tuple[str, float]:
         """The text with the most weight, and how sure of it one may be; empty without any reading.
 

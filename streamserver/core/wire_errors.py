@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -12,12 +11,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from streamserver.core.errors import BadRequestError
+from streamserver.core.slips import nearest
 from streamserver.core.strict_json import JsonPath, describe, path_text
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-_NEAR = 0.75
-_LONGEST_KEY = 40
 
 
 def fault(message: str, *, cure: str = "", show: bool = True) -> PydanticCustomError:
@@ -48,13 +45,6 @@ def validate(model: type[ModelT], content: Mapping[str, Any], *, at: JsonPath = 
         raise _translate(e.errors(include_url=False)[0], model, at) from e
 
 
-def nearest_key(key: str, known: list[str]) -> str:
-    """The known key that ``key`` probably was meant to be, or an empty string."""
-    lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(key[:_LONGEST_KEY].lower(), list(lower), n=1, cutoff=_NEAR)
-    return lower[found[0]] if found else ""
-
-
 def _translate(error: ErrorDetails, model: type[BaseModel], at: JsonPath) -> BadRequestError:
     location = tuple(error["loc"])
     path = path_text((*at, *location))
@@ -73,7 +63,7 @@ def _translate(error: ErrorDetails, model: type[BaseModel], at: JsonPath) -> Bad
 def _missing(model: type[BaseModel], parent: Mapping[str, Any], location: JsonPath, path: str) -> BadRequestError:
     key = str(location[-1])
     unknown = [name for name in parent if name not in _node_at(model, location[:-1]).get("properties", {})]
-    near = nearest_key(key, unknown)
+    near = nearest(key, unknown)
     example = _example(_node_at(model, location))
     cure = f"there is {describe(near)}: did you mean '{key}'?" if near else f'add "{key}": {example}'
     return BadRequestError("is missing", path=path, cure=cure)

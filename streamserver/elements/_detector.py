@@ -10,12 +10,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from streamserver.core.arrays import FloatArray, ImageBgr
-from streamserver.core.errors import ConfigError, GraphError, ModelError
-from streamserver.elements._model import find_model, read_flag, read_model_path, read_names, read_roi, read_share
+from streamserver.core.errors import ConfigError, GraphError
+from streamserver.elements._model import (
+    find_model,
+    load_network,
+    read_flag,
+    read_model_path,
+    read_names,
+    read_roi,
+    read_share,
+)
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.models._yolo_options import YoloOptions
-from streamserver.models.found import Detector, Found, load_detector
+from streamserver.models.detector import Detector, Found, load_detector
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import read_labels
 from streamserver.models.store import FoundModel
@@ -24,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 DETECTOR_FAMILIES = ("yolov5", "yolov7", "yolov8", "yolox")
 """Whatever the element is called, it runs weights that configs/models.yaml says are of one of these."""
+
+_MOST_PX = 2.0**32
+"""sophon-stream writes 4294967295 for no limit."""
 
 _FAR_OFF = 10.0
 """A range of pixel values that many times smaller or larger than the usual one is a mistake, or soon looks like one."""
@@ -96,37 +107,33 @@ class DetectorElement(Element):
     def open(self) -> None:
         """Finds and loads the weights, and reports what runs where."""
         found = find_model(self.context, self._model_path, families=self.families)
-        family = self.family if found.entry is None else found.entry.family
-        settings = self.context.settings
-        try:
-            self._detector = load_detector(
-                found.path,
-                family=family,
-                device=settings.device,
-                threads=settings.inference_threads,
-                normalisation=self._normalisation_for(found),
-                classes=found.classes,
-                options=self.options_for(found),
-            )
-        except ModelError as e:
-            where = f"{self.context.config_file}: element {self.context.element_id} '{self.context.name}': model_path"
-            raise type(e)(f"{where}: {e.message}", cure=e.cure) from e
-        self._min_scores = self._scores_per_class(self._detector.class_count, found)
+        self._detector = load_network(
+            self.context,
+            found,
+            load_detector,
+            family=self.family if found.entry is None else found.entry.family,
+            normalisation=self._normalisation_for(found),
+            classes=found.classes,
+            options=self.options_for(found),
+        )
+        self._min_scores = self._scores_per_class(self._detector, found)
         self.context.report("detector", self._detector.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:
         """Looks at the frame, or at the part of it that ``roi`` names."""
         if frame.picture is not None:
-            self.put(frame, self._look(frame.picture.bgr))
+            self.put(frame, self._look(frame.picture.bgr, is_part=bool(frame.branch_of)))
         emit(frame)
 
     def close(self) -> None:
         """Lets the network go."""
         self._detector = None
 
-    def _look(self, image_bgr: ImageBgr) -> Found:
+    def _look(self, image_bgr: ImageBgr, *, is_part: bool) -> Found:
         assert self._detector is not None
         part = image_bgr if self._roi is None else self._roi.crop(image_bgr)
+        if part.size == 0 and is_part:
+            return Found()  # parts have all sizes; that one is too small says nothing of the graph
         if part.size == 0:
             size = f"{image_bgr.shape[1]}x{image_bgr.shape[0]}"
             raise self.context.error("roi", f"{self._roi} lies outside the frame of {size}")
@@ -164,20 +171,24 @@ class DetectorElement(Element):
         key, _, problem = str(error).partition(": ")
         return self.context.error(key, problem)
 
-    def _scores_per_class(self, class_count: int, found: FoundModel) -> FloatArray:
-        """The lowest score that counts for each class, shape (class_count,); see ``Detector.class_count`` for 0."""
+    def _scores_per_class(self, detector: Detector, found: FoundModel) -> FloatArray:
+        """The lowest score that counts for each class, as ``Detector.look`` wants it."""
+        count = detector.class_count
         if not isinstance(self._threshold_conf, Mapping):
-            self._compare_names(class_count)
-            return np.full(max(1, class_count), self._threshold_conf, dtype=np.float32)
-        labels = self._names or found.labels
+            self._compare_names(count)
+            return np.full(max(1, count), self._threshold_conf, dtype=np.float32)
+        labels = self._names or found.labels or detector.class_names
         if not labels:
             raise self.context.error("class_names_file", "is needed where threshold_conf names classes")
-        if class_count and len(labels) != class_count:
+        if count and len(labels) != count:
+            source = "has" if self._names else "is not there, and configs/models.yaml has"
             raise self.context.error(
                 "class_names_file",
-                f"has {len(labels)} names, the model has {class_count} classes",
+                f"{source} {len(labels)} names, the model has {count} classes",
                 cure="name the file with the model's own classes, or give threshold_conf as one number",
             )
+        if "" in labels:
+            raise self.context.error("class_names_file", f"line {labels.index('') + 1} is empty: classes have names")
         return np.array([self._threshold_of(label) for label in labels], dtype=np.float32)
 
     def _compare_names(self, class_count: int) -> None:
@@ -214,7 +225,9 @@ def _read_threshold_conf(context: ElementContext) -> float | dict[str, float]:
 
 def _read_side(context: ElementContext, key: str, *, default: float) -> float:
     """A number of pixels."""
-    value = context.configure.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    if key not in context.configure:
+        return default
+    value = context.configure[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_PX:
         raise context.error(key, f"expected a number of pixels, got {value!r}")
     return float(value)

@@ -35,10 +35,16 @@ def findings_of(frame: Frame) -> Findings:
     )
 
 
+def shown(frame: Frame) -> Picture:
+    """What a frame shows: the picture that was drawn over, or else its own."""
+    picture = frame.drawing or frame.picture
+    assert picture is not None
+    return picture
+
+
 def draw_over(frame: Frame, draw: Callable[[ImageBgr], None]) -> Picture:
     """A picture of what the frame shows so far with ``draw`` over it; nothing is done before somebody looks at it."""
-    base = frame.drawing or frame.picture
-    assert base is not None
+    base = shown(frame)
 
     def load() -> ImageBgr:
         image = np.array(base.bgr, order="C")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from streamserver.core.errors import ConfigError, ModelError, ModelNotFoundError
 from streamserver.engine.element import ElementContext
@@ -12,6 +12,8 @@ from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import read_labels
 from streamserver.models.store import FoundModel, ModelStore
 from streamserver.vision.roi import Roi
+
+T = TypeVar("T")
 
 
 def read_model_path(context: ElementContext) -> str:
@@ -31,15 +33,42 @@ def find_model(context: ElementContext, model_path: str, *, families: Collection
     try:
         found = ModelStore(context.settings).resolve(model_path, base_dir=context.base_dir)
     except (ModelError, ModelNotFoundError) as e:
-        where = f"{context.config_file}: element {context.element_id} '{context.name}': model_path"
-        raise type(e)(f"{where}: {e.message}", cure=e.cure) from e
+        raise unusable(context, e) from e
     if found.entry is not None and found.entry.family not in families:
         expected = " or ".join(f"'{family}'" for family in sorted(families))
-        raise context.error("model_path", f"'{model_path}' is of the family '{found.entry.family}', not {expected}")
+        raise context.error(
+            "model_path",
+            f"'{model_path}' is of the family '{found.entry.family}', not {expected}",
+            cure="'python -m streamserver.models list' shows what is for what",
+        )
     return found
 
 
-def unusable(context: ElementContext, error: ModelError) -> ModelError:
+def load_network(context: ElementContext, found: FoundModel, load: Callable[..., T], **options: Any) -> T:
+    """The network of a file, on the device and with the threads that the settings name.
+
+    Args:
+        context: the element's.
+        found: the file.
+        load: the family's function that opens it.
+        options: what else it takes.
+
+    Raises:
+        ModelError: naming the element file, the element and the key.
+    """
+    settings = context.settings
+    try:
+        return load(found.path, device=settings.device, threads=settings.inference_threads, **options)
+    except ModelError as e:
+        raise unusable(context, e) from e
+
+
+def normalisation_of(found: FoundModel, own: Normalisation | None) -> Normalisation | None:
+    """What the network wants to see: of a known file what configs/models.yaml says, of another what the keys say."""
+    return own if found.entry is None else found.entry.preprocess
+
+
+def unusable(context: ElementContext, error: ModelError | ModelNotFoundError) -> ModelError | ModelNotFoundError:
     """The same error, naming the element file, the element and the key."""
     where = f"{context.config_file}: element {context.element_id} '{context.name}': model_path"
     return type(error)(f"{where}: {error.message}", cure=error.cure)

@@ -80,6 +80,8 @@ class PushConnection:
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         response = self._connection.getresponse()
         reply = response.read(MAX_REPLY_BYTES)
+        if response.length and len(reply) < MAX_REPLY_BYTES:
+            raise http.client.IncompleteRead(reply, response.length)  # read() with a limit does not say so itself
         if response.will_close or not response.isclosed():
             self.close()
         if 200 <= response.status < 300:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
@@ -14,12 +18,19 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 logger = logging.getLogger(__name__)
 
+_MOST_CLIENTS = 64
+"""Each costs three threads and four descriptors, of which the engine's process has a thousand for all it does."""
+
 _POLL_S = 0.5
 _SEND_LIMIT_S = 5
-"""How long a client may leave a message lying before it is taken for gone."""
+"""How long a client may take nothing of a message, after the buffers are full, before it is taken for gone; up to three
+times as long where it has taken a part."""
 
 _GOODBYE_S = 1.0
 _MAX_INCOMING_BYTES = 4096
+
+_library_logger = logging.getLogger(f"{__name__}.library")
+_library_logger.setLevel(logging.WARNING)  # it would tell of each connection, without saying whose
 
 
 class NewestServer:
@@ -28,19 +39,27 @@ class NewestServer:
     Args:
         host: the address to listen on.
         port: the port; 0 for a free one.
+        most_clients: who comes when there are so many is turned away.
 
     Raises:
         OSError: the port cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, most_clients: int = _MOST_CLIENTS) -> None:
         self._news = threading.Condition()
         self._message = ""
         self._number = 0
         self._closing = False
         self._clients = 0
+        self._most_clients = most_clients
         self._server: Server = serve(
-            self._serve, host, port, compression=None, max_size=_MAX_INCOMING_BYTES, close_timeout=1, open_timeout=2
+            self._serve,
+            sock=_Door.at(host, port, has_room=self._has_room),
+            compression=None,
+            max_size=_MAX_INCOMING_BYTES,
+            close_timeout=1,
+            open_timeout=2,
+            logger=_library_logger,
         )
         self.port: int = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name=f"ws {self.port}", daemon=True)
@@ -58,15 +77,15 @@ class NewestServer:
             self._number += 1
             self._news.notify_all()
 
-    def close(self) -> None:
+    def close(self, *, hurry: bool = False) -> None:
         """Sends the newest message to those who have not got it, closes all connections and ends the server.
 
-        Clients have a second for it; the connections of those who take longer are cut.
+        Clients have a second for it, none with ``hurry``; the connections of those who take longer are cut.
         """
         with self._news:
             self._closing = True
             self._news.notify_all()
-        deadline = time.monotonic() + _GOODBYE_S
+        deadline = time.monotonic() + (0 if hurry else _GOODBYE_S)
         while self._server.handler_threads and time.monotonic() < deadline:
             time.sleep(_GOODBYE_S / 50)
         ending = threading.Thread(target=self._server.shutdown, name=f"ws {self.port} ends", daemon=True)
@@ -80,17 +99,21 @@ class NewestServer:
         with self._server.lock:
             connections = list(self._server.all_connections)
         for connection in connections:
-            try:
+            with contextlib.suppress(OSError):  # it is cut already
                 connection.socket.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it is cut already
-                pass
+
+    def _has_room(self) -> bool:
+        if len(self._server.handler_threads) < self._most_clients:
+            return True
+        logger.warning("port %d: there are %d clients, who comes now is turned away", self.port, self._most_clients)
+        return False
 
     def _serve(self, connection: ServerConnection) -> None:
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_LIMIT_S, 0))
         with self._news:
             self._clients += 1
             seen = self._number
         try:
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_LIMIT_S, 0))
             self._send_all(connection, seen)
         except (ConnectionClosed, OSError):
             pass
@@ -121,3 +144,39 @@ class NewestServer:
                 connection.recv(timeout=0)
         except TimeoutError:
             return
+
+
+class _Door(socket.socket):
+    """A listening socket that lets in only so many, and that outlives a shortage of descriptors.
+
+    The library stops listening, for good and without a word, as soon as ``accept`` raises.
+    """
+
+    _has_room: Callable[[], bool]
+
+    @classmethod
+    def at(cls, host: str, port: int, *, has_room: Callable[[], bool]) -> _Door:
+        """A door at ``host`` and ``port``; raises ``OSError`` when it cannot be had."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        door = cls(fileno=socket.create_server((host.strip("[]"), port), family=family).detach())
+        door._has_room = has_room
+        door.settimeout(_POLL_S)
+        return door
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next client; raises ``OSError`` only when the door has been closed."""
+        while self.fileno() >= 0:
+            try:
+                client, address = super().accept()
+            except TimeoutError:
+                continue
+            except OSError as e:
+                if self.fileno() < 0 or e.errno in (errno.EBADF, errno.EINVAL):
+                    raise
+                logger.warning("a client could not be let in: %s", e.strerror)
+                time.sleep(_POLL_S)
+                continue
+            if self._has_room():
+                return client, address
+            client.close()
+        raise OSError(errno.EBADF, "the door is closed")

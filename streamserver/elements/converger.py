@@ -15,27 +15,35 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 8
 """Frames of a channel that wait here, before further ones wait in the queue (``JoiningElement.holds_back``)."""
 
+MOST_KEPT = 150
+"""The same where none wait in the queue, because an element on the parts' way keeps them until later ones come: what
+has waited longest then goes on without the parts that are missing. In full HD these are 0.9 GB."""
+
 
 @dataclass(slots=True)
 class _Back:
-    """What has come back of one frame: how many parts, and the tickets of those that will not come any more."""
+    """What has come back of one frame: how many parts, and the tickets of those that were not dropped."""
 
     count: int = 0
-    dropped: set[int] = field(default_factory=set)
+    tickets: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class _Channel:
-    """What waits of one channel: its frames in their order, and by their tickets what has come back."""
+    """What waits of one channel: its frames in their order, by their tickets what has come back, and what is overdue.
+
+    That is how many parts are still out of a frame that went on without them.
+    """
 
     frames: deque[Frame] = field(default_factory=deque)
     back: dict[int, _Back] = field(default_factory=dict)
+    overdue: dict[int, int] = field(default_factory=dict)
 
 
 class Converger(JoiningElement):
     """Keeps frames until their parts are back, and parts that come before their frame; no more than a few frames.
 
-    A part that was dropped on its way counts as back, and is then no longer among the frame's parts.
+    A part that was dropped on its way counts as back. What goes on has those of its parts that did come back.
     """
 
     def __init__(self, context: ElementContext) -> None:
@@ -46,6 +54,7 @@ class Converger(JoiningElement):
             raise context.error("default_port", f"nothing arrives at port {self.default_port}, only at {arriving}")
         self._channels: dict[int, _Channel] = {}
         self._strangers: set[int] = set()
+        self._gave_up = False
 
     def holds_back(self, frame: Frame) -> bool:
         """True for frames, not parts, of a channel of which enough are waiting here."""
@@ -58,13 +67,10 @@ class Converger(JoiningElement):
         if frame.port == self.default_port:
             channel.frames.append(frame)
         elif frame.returns_to == self.context.element_id:
-            back = channel.back.setdefault(frame.branch_of, _Back())
-            back.count += 1
-            if frame.dropped:
-                back.dropped.add(frame.ticket)
+            _take_back(channel, frame)
         else:
             self._refuse(frame)
-        while channel.frames and self._is_complete(channel, channel.frames[0]):
+        while channel.frames and (not self._missing(channel, channel.frames[0]) or self._must_give_up(channel)):
             self._release(channel, emit)
 
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:
@@ -78,18 +84,34 @@ class Converger(JoiningElement):
         """Forgets all channels."""
         self._channels.clear()
 
-    def _is_complete(self, channel: _Channel, frame: Frame) -> bool:
+    def _missing(self, channel: _Channel, frame: Frame) -> int:
+        """How many parts are still to come back."""
         expected = frame.parts_out.get(self.context.element_id, 0)
-        back = channel.back.get(frame.ticket)
-        return expected == 0 or (back is not None and back.count >= expected)
+        return expected - channel.back[frame.ticket].count if expected and frame.ticket in channel.back else expected
+
+    def _must_give_up(self, channel: _Channel) -> bool:
+        """True when too many frames wait, which is said once."""
+        if len(channel.frames) <= MOST_KEPT:
+            return False
+        if not self._gave_up:
+            self._gave_up = True
+            logger.warning(
+                "%s: element %d: %d frames wait for parts that an element before it keeps; frames go on without them",
+                self.context.config_file,
+                self.context.element_id,
+                MOST_KEPT,
+            )
+        return True
 
     def _release(self, channel: _Channel, emit: Emit) -> None:
         """Emits the first frame, unless it was dropped and nobody waits for it."""
         frame = channel.frames.popleft()
         here = self.context.element_id
         if here in frame.parts_out:
-            back = channel.back.pop(frame.ticket, _Back())
-            frame.sub_frames = [part for part in frame.sub_frames if part.ticket not in back.dropped]
+            if missing := self._missing(channel, frame):
+                channel.overdue[frame.ticket] = missing
+            tickets = channel.back.pop(frame.ticket, _Back()).tickets
+            frame.sub_frames = [part for part in frame.sub_frames if part.returns_to != here or part.ticket in tickets]
             frame.parts_out = {where: count for where, count in frame.parts_out.items() if where != here}
         if not frame.dropped or frame.returns_to is not None or frame.parts_out:
             emit(frame)
@@ -105,6 +127,19 @@ class Converger(JoiningElement):
                 frame.port,
                 self.default_port,
             )
+
+
+def _take_back(channel: _Channel, part: Frame) -> None:
+    """Counts a part, or what says that it was dropped."""
+    if part.branch_of in channel.overdue:
+        channel.overdue[part.branch_of] -= 1
+        if not channel.overdue[part.branch_of]:
+            del channel.overdue[part.branch_of]
+        return
+    back = channel.back.setdefault(part.branch_of, _Back())
+    back.count += 1
+    if not part.dropped:
+        back.tickets.add(part.ticket)
 
 
 ELEMENT = Converger

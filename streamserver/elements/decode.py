@@ -1,4 +1,7 @@
-"""``decode``: where channels enter the graph; reads files and live streams. Its ``configure`` is not looked at."""
+"""``decode``: where channels enter the graph; reads files, folders of pictures and live streams.
+
+Its ``configure`` is not looked at.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class Decode(SourceElement):
         """Everything that the reading depends on; ``sample_interval`` is each channel's own."""
         roi = channel.roi
         part = (roi.left, roi.top, roi.width, roi.height) if roi else None
-        return (channel.url, channel.source_type, channel.loop_num, channel.fps, part)
+        return (channel.url, channel.source_type, channel.loops, channel.fps, part)
 
     def read(
         self,
@@ -33,9 +36,9 @@ class Decode(SourceElement):
     ) -> Iterator[SourceFrame]:
         """The frames of ``channel``, cut to its ``roi``."""
         spec = SourceSpec(
-            url=channel.url,
+            url=str(channel.path(self.context.base_dir) or channel.url),
             source_type=channel.source_type,
-            loop_num=channel.loop_num,
+            loop_num=channel.loops or 0,
             fps=channel.fps,
             start_loop=start_loop,
         )

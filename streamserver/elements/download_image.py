@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-from pathlib import Path
-
 from streamserver.core.arrays import ImageBgr
-from streamserver.core.files import write_atomically
 from streamserver.elements._drawing import draw_over, findings_of, read_drawing, read_optional_names, read_writer
+from streamserver.elements._outputs import write_picture
+from streamserver.elements._results import RESULTS, Disk, make_results
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.vision.codec import encode_jpeg
@@ -22,7 +20,8 @@ class DownloadImage(Element):
 
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
-        self._folder = context.base_dir / "results"
+        self._folder = context.base_dir / RESULTS
+        self._disk = Disk(self._folder)
         self._drawing = read_drawing(context)
         self._with_graph = context.configure.get("draw_func_name") != _WITHOUT_GRAPH
         heatmap_loss = context.configure.get("heatmap_loss", "")
@@ -38,7 +37,7 @@ class DownloadImage(Element):
 
     def open(self) -> None:
         """Makes the folder."""
-        make_folder(self.context, "download_image", self._folder)
+        make_results(self.context, "download_image")
 
     def process(self, frame: Frame, emit: Emit) -> None:
         """Draws the frame and writes it."""
@@ -50,21 +49,8 @@ class DownloadImage(Element):
 
             graph = f"{frame.graph_id}_" if self._with_graph else ""
             path = self._folder / f"{graph}{frame.channel_id}_{frame.frame_id}.jpg"
-            write_atomically(path, encode_jpeg(draw_over(frame, draw).bgr))
+            self._disk.attempt(lambda: write_picture(path, encode_jpeg(draw_over(frame, draw).bgr)))
         emit(frame)
-
-
-def make_folder(context: ElementContext, key: str, folder: Path) -> None:
-    """Makes ``folder`` and those above it.
-
-    Raises:
-        GraphError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        reason = "there is a file of this name" if e.errno == errno.EEXIST else e.strerror
-        raise context.error(key, f"the folder '{folder}' cannot be made: {reason}") from e
 
 
 ELEMENT = DownloadImage

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from streamserver.core.urls import mask_credentials
 from streamserver.elements._model import read_choice
 from streamserver.elements._outputs import ImageFolder, MediaServer, Output, VideoFile, WebSocket
-from streamserver.elements.download_image import make_folder
+from streamserver.elements._results import RESULTS, make_results
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.media.encoding import Encoding
 
 TYPES = ("RTSP", "RTMP", "VIDEO", "IMG_DIR", "WS")
-RESULTS = "results"
-"""The folder for files, in the process' working directory."""
 
 _ENCODED = frozenset({"RTSP", "RTMP", "VIDEO"})
 _PORT_KEYS = {"RTSP": "rtsp_port", "RTMP": "rtmp_port", "WS": "wss_port"}
@@ -25,9 +22,12 @@ _CODECS = {"h264_bm": "h264", "h265_bm": "h265"}
 _PIXEL_FORMATS = {"I420": "yuv420p", "NV12": "nv12"}
 _ENDINGS = {"h264": ".avi", "h265": ".mp4"}
 _PREFIX = re.compile(r"(?!\.)[\w.-]{0,100}")
+_LONGEST_PREFIX_BYTES = 200
+"""A file's name has 255; graph, channel, ending and a temporary name's share come after it."""
+
 _HOST = re.compile(r"(?:[^\s/?#@]+@)?(?:[\w.-]+|\[?[0-9A-Fa-f:.]+\]?)")
 _LARGEST_PX = 16384
-_HIGHEST_RATE = 240.0
+_LOWEST_RATE, _HIGHEST_RATE = 0.01, 240.0
 
 
 class Encode(Element):
@@ -44,7 +44,7 @@ class Encode(Element):
         self._type = self._read_type()
         self._port = self._read_port()
         self._encoding = self._read_encoding()
-        self._prefix = self._read_text("prefix", "", _PREFIX, "letters, digits, '_', '-' and '.', not '.' first")
+        self._prefix = self._read_prefix()
         self._ip = self._read_text("ip", "localhost", _HOST, "a host's name or address")
         self._serialized = (
             read_choice(context, "ws_enc_type", ("IMG_ONLY", "SERIALIZED"), default="IMG_ONLY") != "IMG_ONLY"
@@ -56,7 +56,7 @@ class Encode(Element):
     def open(self) -> None:
         """Makes the folder for files, and listens for those who want to look."""
         if self._type in ("VIDEO", "IMG_DIR"):
-            make_folder(self.context, "encode_type", self.context.base_dir / RESULTS)
+            make_results(self.context, "encode_type")
         if self._type == "WS":
             for channel_id in self.context.channel_ids:
                 self._outputs[channel_id] = self._listen(channel_id)
@@ -86,9 +86,11 @@ class Encode(Element):
         name = f"{self._prefix}{frame.graph_id}_{frame.channel_id}"
         results = self.context.base_dir / RESULTS
         if self._type == "VIDEO":
-            return self._video(results / f"{name}{_ENDINGS[self._encoding.codec]}")
+            path = results / f"{name}{_ENDINGS[self._encoding.codec]}"
+            self.context.report("output", str(path))
+            return VideoFile(path, self._encoding)
         if self._type == "IMG_DIR":
-            make_folder(self.context, "encode_type", results / name)
+            self.context.report("output", str(results / name))
             return ImageFolder(results / name, self._encoding.size_wh)
         if self._type == "WS":
             return self._listen(frame.channel_id)
@@ -96,14 +98,6 @@ class Encode(Element):
         url = f"{self._type.lower()}://{host}:{self._port}/live/{quote(name)}"
         self.context.report("output", mask_credentials(url))
         return MediaServer(url, self._encoding)
-
-    def _video(self, path: Path) -> Output:
-        try:
-            output = VideoFile(path, self._encoding)
-        except OSError as e:
-            raise self.context.error("encode_type", f"'{path}' cannot be written: {e.strerror or e}") from e
-        self.context.report("output", str(path))
-        return output
 
     def _listen(self, channel_id: int) -> Output:
         port = self._port + channel_id
@@ -145,14 +139,22 @@ class Encode(Element):
             codec = _CODECS[self._required("enc_fmt", tuple(_CODECS))]
             pixel_format = _PIXEL_FORMATS[self._required("pix_fmt", tuple(_PIXEL_FORMATS))]
         rate = self.context.configure.get("fps", 25)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= _HIGHEST_RATE:
-            raise self.context.error("fps", f"expected frames a second, up to {_HIGHEST_RATE:g}, got {rate!r}")
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+            raise self.context.error(
+                "fps", f"expected frames a second, {_LOWEST_RATE:g} to {_HIGHEST_RATE:g}, got {rate!r}"
+            )
         return Encoding(
             codec=codec,
             pixel_format=pixel_format,
             rate=float(rate),
             size_wh=(self._read_size("width"), self._read_size("height")),
         )
+
+    def _read_prefix(self) -> str:
+        prefix = self._read_text("prefix", "", _PREFIX, "letters, digits, '_', '-' and '.', not '.' first")
+        if len(prefix.encode()) > _LONGEST_PREFIX_BYTES:
+            raise self.context.error("prefix", f"is longer than {_LONGEST_PREFIX_BYTES} bytes: {prefix!r:.80}")
+        return prefix
 
     def _read_size(self, key: str) -> int:
         value: Any = self.context.configure.get(key, -1)

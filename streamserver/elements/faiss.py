@@ -67,7 +67,7 @@ class FaissElement(Element):
             raise self.context.error(
                 "db_path",
                 f"'{self._db_path}' has rows of {self._features.shape[1]} numbers, the features have {feature.size}",
-                cure="make the table anew with the network that runs before this element",
+                cure="make the table anew with the network that runs before this element; docs/elements.md says how",
             )
         query = np.asarray(feature, dtype=np.float32).reshape(1, -1)
         similarities = self._features @ (_unit_rows(query) if self._metric == _COSINE else query)[0]
@@ -91,7 +91,8 @@ class FaissElement(Element):
                 file.seek(0)
                 features = np.loadtxt(file, dtype=np.float32, ndmin=2, comments=None)
         except (OSError, ValueError) as e:
-            raise self.context.error("db_path", f"'{path}' cannot be read: {e}") from e
+            cure = "write one row of numbers a line, separated by blanks"
+            raise self.context.error("db_path", f"'{path}' cannot be read: {e}", cure=cure) from e
         rows = np.flatnonzero(~np.isfinite(features).all(axis=1))
         if len(rows):
             raise self.context.error("db_path", f"'{path}': row {rows[0] + 1} holds something that is no number")
@@ -109,7 +110,7 @@ class FaissElement(Element):
 def _unit_rows(rows: FloatArray) -> FloatArray:
     """Rows (n, d) scaled to length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: FloatArray = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    scaled: FloatArray = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
     return scaled
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import cast
 
 import numpy as np
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.objects import Pose
-from streamserver.elements._model import find_model, read_choice, read_model_path, read_normalisation
+from streamserver.elements._model import (
+    find_model,
+    load_network,
+    normalisation_of,
+    read_choice,
+    read_model_path,
+    read_normalisation,
+)
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.models._pose_nms import merge_poses
@@ -19,7 +26,7 @@ _FAMILY = "fastpose"
 _MIN_SIDE_PX = 16
 """Smaller boxes are noise (CONTRACT 3.3)."""
 _LOSSES = ("MSELoss", "L1JointRegression")
-_READINGS: Final[dict[str, Reading]] = {"softmax": "softmax", "sigmoid": "sigmoid", "divide_sum": "divide_sum"}
+_WEIGHTS = ("sigmoid", "softmax", "divide_sum")
 
 
 class FastPoseElement(Element):
@@ -39,14 +46,9 @@ class FastPoseElement(Element):
     def open(self) -> None:
         """Finds and loads the weights, and reports what runs where."""
         found = find_model(self.context, self._model_path, families=[_FAMILY])
-        registered = found.entry.preprocess if found.entry else None
-        settings = self.context.settings
-        self._network = FastPose.load(
-            found.path,
-            device=settings.device,
-            threads=settings.inference_threads,
-            normalisation=registered or self._normalisation,
-            reading=self._reading,
+        normalisation = normalisation_of(found, self._normalisation)
+        self._network = load_network(
+            self.context, found, FastPose.load, normalisation=normalisation, reading=self._reading
         )
         self.context.report("poses", self._network.description)
 
@@ -74,18 +76,15 @@ class FastPoseElement(Element):
 def _drop_small(frame: Frame) -> None:
     boxes = frame.detections.boxes_xyxy
     keep = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= _MIN_SIDE_PX).all(axis=1))
-    if len(keep) == len(boxes):
-        return
-    if len(frame.segments) == len(boxes):
-        frame.segments = [frame.segments[row] for row in keep.tolist()]
-    frame.detections = frame.detections.select(keep)
+    if len(keep) < len(boxes):
+        frame.keep_rows(keep)
 
 
 def _read_reading(context: ElementContext) -> Reading:
     """How heat maps become points: ``heatmap_loss`` and ``norm_type`` say how the network was trained."""
     loss = read_choice(context, "heatmap_loss", _LOSSES, default="MSELoss")
-    norm_type = read_choice(context, "norm_type", tuple(_READINGS), default="sigmoid")
-    return "arg_max" if loss == "MSELoss" else _READINGS[norm_type]
+    weights = read_choice(context, "norm_type", _WEIGHTS, default="sigmoid")
+    return "arg_max" if loss == "MSELoss" else cast(Reading, weights)
 
 
 def _read_area(context: ElementContext) -> float:

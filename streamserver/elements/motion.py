@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.vision.motion import MotionDetector, MotionOptions
 from streamserver.vision.roi import Roi
+
+_MOST = 1e9
 
 
 class MotionElement(Element):
@@ -68,7 +69,7 @@ class MotionElement(Element):
     def _number(self, key: str, default: float, *, low: float, whole: bool = False) -> float:
         value = self.context.configure.get(key, default)
         kind = int if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= _MOST:
             noun = "a whole number" if whole else "a number"
             raise self.context.error(key, f"expected {noun} from {low:g}, got {value!r}")
         return value

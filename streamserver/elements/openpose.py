@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from streamserver.elements._model import find_model, read_flag, read_model_path, read_normalisation, read_share
+from streamserver.elements._model import (
+    find_model,
+    load_network,
+    normalisation_of,
+    read_flag,
+    read_model_path,
+    read_normalisation,
+    read_share,
+)
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.models.openpose import OpenPose
@@ -24,14 +32,8 @@ class OpenPoseElement(Element):
     def open(self) -> None:
         """Finds and loads the weights, and reports what runs where."""
         found = find_model(self.context, self._model_path, families=[_FAMILY])
-        registered = found.entry.preprocess if found.entry else None
-        settings = self.context.settings
-        self._network = OpenPose.load(
-            found.path,
-            device=settings.device,
-            threads=settings.inference_threads,
-            normalisation=registered or self._normalisation,
-        )
+        normalisation = normalisation_of(found, self._normalisation)
+        self._network = load_network(self.context, found, OpenPose.load, normalisation=normalisation)
         self.context.report("detector", self._network.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:

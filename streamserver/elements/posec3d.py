@@ -12,7 +12,7 @@ import logging
 from streamserver.core.errors import GraphError
 from streamserver.core.objects import Recognition
 from streamserver.core.picture import Picture
-from streamserver.elements._model import find_model, read_count, read_model_path, read_names
+from streamserver.elements._model import find_model, load_network, read_count, read_model_path, read_names
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.models._pose_clips import Points, coco_points
@@ -63,10 +63,7 @@ class PoseC3DElement(Element):
     def open(self) -> None:
         """Finds and loads the weights, and reports what runs where."""
         found = find_model(self.context, self._model_path, families=[_FAMILY])
-        settings = self.context.settings
-        network = PoseC3D.load(
-            found.path, device=settings.device, threads=settings.inference_threads, clip_count=2 * self._clips
-        )
+        network = load_network(self.context, found, PoseC3D.load, clip_count=2 * self._clips)
         if network.class_count is not None:
             self._check_names(network.class_count)
         self._network = network

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from streamserver.core.errors import ModelError
 from streamserver.elements._model import (
     find_model,
+    load_network,
+    normalisation_of,
     read_count,
     read_model_path,
     read_normalisation,
     read_roi,
     read_share,
-    unusable,
 )
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
-from streamserver.models.found import Detector, load_detector
+from streamserver.models.detector import Detector, load_detector
 from streamserver.models.ppocr_det import DbOptions
 
 _FAMILY = "ppocr_det"
@@ -43,18 +43,14 @@ class PpocrDetElement(Element):
     def open(self) -> None:
         """Finds and loads the weights, and reports what runs where."""
         found = find_model(self.context, self._model_path, families=(_FAMILY,))
-        settings = self.context.settings
-        try:
-            self._detector = load_detector(
-                found.path,
-                family=_FAMILY,
-                device=settings.device,
-                threads=settings.inference_threads,
-                normalisation=found.entry.preprocess if found.entry else self._normalisation,
-                options=self._options,
-            )
-        except ModelError as e:
-            raise unusable(self.context, e) from e
+        self._detector = load_network(
+            self.context,
+            found,
+            load_detector,
+            family=_FAMILY,
+            normalisation=normalisation_of(found, self._normalisation),
+            options=self._options,
+        )
         self.context.report("detector", self._detector.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:

@@ -8,13 +8,11 @@ from typing import Any, cast
 import numpy as np
 
 from streamserver.core.arrays import FloatArray, ImageBgr
-from streamserver.core.errors import ModelError
 from streamserver.core.objects import Recognition
 from streamserver.elements import _model
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.models.resnet import Activation, ResNet, activate
-from streamserver.models.store import FoundModel
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +42,13 @@ class ResNetElement(Element):
     def open(self) -> None:
         """Finds and loads the weights, compares them with the keys, and reports what runs where."""
         found = _model.find_model(self.context, self._model_path, families=("resnet",))
-        network = self._load(found)
+        network = _model.load_network(
+            self.context,
+            found,
+            ResNet.load,
+            normalisation=_model.normalisation_of(found, self._normalisation),
+            grey=self._grey and found.entry is None,
+        )
         self._names = self._names or found.labels
         if self._task != FEATURE:
             self._check_classes(network)
@@ -123,21 +127,6 @@ class ResNetElement(Element):
         if not isinstance(value, list):
             return _model.read_share(self.context, "class_thresh", value)
         return tuple(_model.read_share(self.context, f"class_thresh[{i}]", share) for i, share in enumerate(value))
-
-    def _load(self, found: FoundModel) -> ResNet:
-        registered = found.entry.preprocess if found.entry else None
-        settings = self.context.settings
-        try:
-            return ResNet.load(
-                found.path,
-                device=settings.device,
-                threads=settings.inference_threads,
-                normalisation=registered or self._normalisation,
-                grey=self._grey and registered is None,
-            )
-        except ModelError as e:
-            where = f"{self.context.config_file}: element {self.context.element_id} '{self.context.name}': model_path"
-            raise type(e)(f"{where}: {e.message}", cure=e.cure) from e
 
 
 ELEMENT = ResNetElement

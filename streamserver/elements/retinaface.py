@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from streamserver.core.errors import ModelError
 from streamserver.elements import _model
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -35,7 +34,14 @@ class RetinaFaceElement(Element):
     def open(self) -> None:
         """Finds and loads the weights, and reports what runs where."""
         found = _model.find_model(self.context, self._model_path, families=FAMILIES)
-        self._finder = self._load(found)
+        self._finder = _model.load_network(
+            self.context,
+            found,
+            load_face_finder,
+            family=found.entry.family if found.entry else None,
+            normalisation=_model.normalisation_of(found, self._normalisation),
+            longest_side=self._longest_side,
+        )
         self._raise_threshold(found)
         if found.entry is None and self._finder.normalisation != self._finder.usual:
             logger.warning(
@@ -84,21 +90,6 @@ class RetinaFaceElement(Element):
             least,
         )
         self._score_threshold = float(least)
-
-    def _load(self, found: FoundModel) -> FaceFinder:
-        entry, settings = found.entry, self.context.settings
-        try:
-            return load_face_finder(
-                found.path,
-                family=entry.family if entry else None,
-                device=settings.device,
-                threads=settings.inference_threads,
-                normalisation=(entry.preprocess if entry else None) or self._normalisation,
-                longest_side=self._longest_side,
-            )
-        except ModelError as e:
-            where = f"{self.context.config_file}: element {self.context.element_id} '{self.context.name}': model_path"
-            raise type(e)(f"{where}: {e.message}", cure=e.cure) from e
 
 
 ELEMENT = RetinaFaceElement

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamserver.core.objects import Recognition
-from streamserver.core.plates import UNREADABLE, PlateRule, is_plate, is_whole, tidy
+from streamserver.core.plates import UNREADABLE, PlateRule, is_plate, is_whole, same_plate, tidy
 from streamserver.core.votes import Votes
 from streamserver.elements._model import read_choice, read_count, read_share
 from streamserver.engine.element import Element, ElementContext, Emit
@@ -22,14 +22,33 @@ _RULES: dict[str, PlateRule | None] = {"none": None, "cn": "cn", "any": "any"}
 _UNLIKELY = 0.05
 """How much of its weight a reading keeps that cannot be a plate's, or of an object that the picture's edge cuts off: it
 wins only where there is nothing better."""
+_TURN = 3
+"""So many whole readings in a row of one other text, and the track has gone over to another object: where the next car
+stops in the place of the last, trackers often see one."""
 
 
 @dataclass(slots=True)
 class _Track:
-    """The votes of one track and when it was last seen."""
+    """The votes of one track and when it was last seen; the last ``strays`` whole readings are of the text ``stray``.
+
+    A stray reading is one that cannot be a misread of what has won so far.
+    """
 
     votes: Votes
     last_seen: int
+    stray: str = ""
+    strays: int = 0
+
+    def watch(self, text: str) -> None:
+        """Looks whether a whole reading, already counted, says that the track shows another object by now."""
+        if same_plate(text, self.votes.winner()[0]):
+            self.strays = 0
+            return
+        self.strays = self.strays + 1 if self.strays and same_plate(text, self.stray) else 1
+        self.stray = text
+        if self.strays >= _TURN:
+            self.votes.keep_last(_TURN)
+            self.strays = 0
 
 
 class Vote(Element):
@@ -71,24 +90,25 @@ class Vote(Element):
         if track is None:
             track = tracks[part.track_id] = _Track(Votes(window=self._window), part.sequence)
         track.last_seen = part.sequence
-        self._count(said[0], track.votes, share)
+        self._count(said[0], track, share)
         text, weight = track.votes.winner()
         if not text:
             return said
         scores = (min(1.0, weight),) if said[0].scores else ()
         return (dataclasses.replace(said[0], label=text, scores=scores), *said[1:])
 
-    def _count(self, said: Recognition, votes: Votes, share: float) -> None:
+    def _count(self, said: Recognition, track: _Track, share: float) -> None:
         """One vote, as heavy as the reader was sure (1 from a reader that does not say), times ``share``."""
         weight = said.scores[0] if said.scores else 1.0
         if said.label in UNREADABLE or weight < self._min_score:
             return
-        text, weight = said.label, weight * share
-        if self._rule is not None:
-            text = tidy(text, self._rule)
-            weight *= 1.0 if is_plate(text, self._rule) else _UNLIKELY
+        text = said.label if self._rule is None else tidy(said.label, self._rule)
+        if self._rule is not None and not is_plate(text, self._rule):
+            share *= _UNLIKELY
         if text:
-            votes.add(text, weight)
+            track.votes.add(text, weight * share)
+            if share == 1.0:
+                track.watch(text)
 
 
 def _is_whole(frame: Frame, part: Frame) -> bool:

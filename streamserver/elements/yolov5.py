@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from streamserver.elements._detector import DetectorElement
-from streamserver.models._yolo_anchored import OPTIONS
+from streamserver.models.yolov5 import FAMILY
 
 
 class Yolov5Element(DetectorElement):
     """Only boxes of one class suppress each other."""
 
     family = "yolov5"
-    option_keys = OPTIONS
+    option_keys = FAMILY.options
 
 
 ELEMENT = Yolov5Element

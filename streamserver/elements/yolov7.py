@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from streamserver.elements._detector import DetectorElement
-from streamserver.models._yolo_anchored import OPTIONS
+from streamserver.models.yolov7 import FAMILY
 
 
 class Yolov7Element(DetectorElement):
     """Boxes of all classes suppress each other."""
 
     family = "yolov7"
-    option_keys = OPTIONS
+    option_keys = FAMILY.options
 
 
 ELEMENT = Yolov7Element

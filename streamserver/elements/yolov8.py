@@ -9,7 +9,7 @@ from streamserver.elements._detector import DetectorElement
 from streamserver.elements._model import read_choice
 from streamserver.engine.frame import Frame
 from streamserver.models._yolov8_heads import Task
-from streamserver.models.found import Found
+from streamserver.models.detector import Found
 from streamserver.models.store import FoundModel
 
 _KEY = "task_type"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from streamserver.elements._detector import DetectorElement
 from streamserver.elements._model import read_flag
 from streamserver.models.normalisation import Normalisation
-from streamserver.models.yolox import OPTIONS
+from streamserver.models.yolox import FAMILY
 
 
 class YoloxElement(DetectorElement):
     """Its ``std`` counts from pixels of 0 to 1; without ``mean`` and ``std`` the network gets pixels as they are."""
 
     family = "yolox"
-    usual = Normalisation()
-    option_keys = OPTIONS
+    usual = FAMILY.usual
+    option_keys = FAMILY.options
 
     def read_normalisation(self) -> Normalisation:
         """``y = x / (255 * std) - mean / std``."""

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol
 from streamserver.core.errors import GraphError
 from streamserver.core.picture import Picture
 from streamserver.core.settings import Settings
+from streamserver.core.slips import SAME_BUT_FOR_A_SLIP, nearest
 from streamserver.core.states import SourceState
 from streamserver.engine.frame import Frame
 from streamserver.graph.demo import Channel as Channel
@@ -64,7 +65,12 @@ class ElementContext:
     alive: Callable[[], None] = lambda: None
 
     def error(self, key: str, problem: str, *, cure: str = "") -> GraphError:
-        """An error that names this element's file, the element and ``key``, for the caller to raise."""
+        """An error that names this element's file, the element and ``key``, for the caller to raise.
+
+        Where the key is not there, but one that is nearly the same, that is said too.
+        """
+        if key not in self.configure and (near := nearest(key, self.configure, likeness=SAME_BUT_FOR_A_SLIP)):
+            cure = f"write {key} where it says '{near}'"
         return GraphError(f"{self.config_file}: element {self.element_id} '{self.name}': {key}: {problem}", cure=cure)
 
 

@@ -17,14 +17,17 @@ __all__ = ["Frame", "Picture"]
 
 T = TypeVar("T")
 
+_NOTHING = Detections.empty()
+"""Shared by all frames in which nothing was found yet: arrays without elements cannot change."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Frame:
     """One frame, or one part of a frame, on its way through a graph; elements add to it and pass it on.
 
     A distributor gives out *parts*: frames of their own with the part's picture, which other elements treat like any
     frame. They stand in the whole frame's ``sub_frames`` from the start; a converger holds the whole frame back until
-    its parts have come back, so what elements add to a part is seen in the whole.
+    its parts have come back, so what elements add to a part is seen in the whole. A frame equals nothing but itself.
 
     Attributes:
         channel_id: the channel's id in the demo file.
@@ -70,7 +73,7 @@ class Frame:
     discontinuity: bool = False
     skipped: bool = False
     port: int = 0
-    detections: Detections = field(default_factory=Detections.empty)
+    detections: Detections = _NOTHING
     poses: Sequence[Pose] = ()
     recognitions: Sequence[Recognition] = ()
     faces: Sequence[Face] = ()

@@ -45,7 +45,7 @@ class FrameQueue:
         """
         with self._changed:
             left_out = self._make_room(frame.channel_id) if newest_wins else []
-            while self._waiting_at(frame.port) >= self._capacity and not newest_wins and not self._closed:
+            while not newest_wins and not self._closed and self._is_full(frame.port):
                 self._changed.wait()
             if self._closed:
                 return [*left_out, frame]
@@ -75,8 +75,9 @@ class FrameQueue:
             self._frames.clear()
             self._changed.notify_all()
 
-    def _waiting_at(self, port: int) -> int:
-        return sum(frame.port == port for frame in self._frames)
+    def _is_full(self, port: int) -> bool:
+        fewer = len(self._frames) < self._capacity
+        return not fewer and sum(frame.port == port for frame in self._frames) >= self._capacity
 
     def _take(self, holds_back: Callable[[Frame], bool] | None) -> Frame | None:
         for position, frame in enumerate(self._frames):
@@ -92,13 +93,7 @@ class FrameQueue:
         mine = [frame for frame in self._frames if frame.channel_id == channel_id and not frame.end_of_stream]
         left_out = mine[: max(0, len(mine) - self._capacity + 1)]
         for frame in left_out:
-            self._remove(frame)
+            self._frames.remove(frame)
             if frame.discontinuity:
                 self._interrupted.add(channel_id)
         return left_out
-
-    def _remove(self, frame: Frame) -> None:
-        for position, waiting in enumerate(self._frames):
-            if waiting is frame:
-                del self._frames[position]
-                return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +21,11 @@ from streamserver.core.settings import Settings, load
 from streamserver.engine.element import Element, ElementContext
 from streamserver.engine.runner import Runner
 from streamserver.graph.check import check, check_channels
-from streamserver.graph.demo import Channel, Demo, survey_demo
+from streamserver.graph.demo import Channel, Demo, slips, survey_demo
 from streamserver.graph.fields import load_json
 from streamserver.graph.model import Graph, Node, RawGraph
 from streamserver.graph.normalise import sketch
-from streamserver.graph.read import resolve, sample_base_dir, sample_file, survey_graphs
+from streamserver.graph.read import exists, resolve, sample_base_dir, sample_file, survey_graphs
 from streamserver.graph.rewrite import absolutise
 from streamserver.graph.show import describe
 from streamserver.graph.svg import draw
@@ -90,6 +91,7 @@ class Inspector:
     def _inspect_demo(self, path: Path, finding: Finding) -> None:
         demo, engine_path, errors = survey_demo(path)
         finding.errors += map(str, errors)
+        finding.notes += slips(demo) if demo is not None else []
         if demo is not None and not demo.channels and not errors:
             finding.errors.append(f"{path}: channels: is empty; add the streams that shall run through the graph")
         if engine_path:
@@ -104,7 +106,7 @@ class Inspector:
         finding.channels = demo.channels if demo else tuple(_imagined(raws))
         unused: set[int] = set()
         if demo is not None and raws:
-            _inspect_channels(demo.channels, raws, finding)
+            _inspect_channels(demo.channels, raws, finding, base_dir)
             unused = {raw.graph_id for raw in raws} - {channel.graph_id for channel in demo.channels}
             finding.notes += [f"graph {graph_id}: no channel uses it" for graph_id in sorted(unused)]
         for raw, whole in surveyed:
@@ -280,8 +282,11 @@ def _imagined(raws: Sequence[RawGraph]) -> Iterator[Channel]:
         )
 
 
-def _inspect_channels(channels: Sequence[Channel], raws: Sequence[RawGraph], finding: Finding) -> None:
-    """Looks whether the channels have a graph and a source that this engine reads; opens nothing."""
+def _inspect_channels(channels: Sequence[Channel], raws: Sequence[RawGraph], finding: Finding, base_dir: Path) -> None:
+    """Looks whether the channels have a graph and a source that this engine reads; opens nothing.
+
+    A file that is not there (yet, or on this machine) says nothing about the graph, so it is no error.
+    """
     finding.errors += [f"{finding.path}: {problem}" for problem in check_channels(channels, raws)]
     for channel in channels:
         spec = SourceSpec(url=channel.url, source_type=channel.source_type)
@@ -289,6 +294,16 @@ def _inspect_channels(channels: Sequence[Channel], raws: Sequence[RawGraph], fin
             open_source(spec, stopping=threading.Event(), on_state=lambda state, reason: None)
         except StreamServerError as e:
             finding.errors.append(f"{finding.path}: channel {channel.channel_id}: source_type: {e}")
+            continue
+        path = channel.path(base_dir)
+        if path is None:
+            continue
+        shown = f"channel {channel.channel_id}: url: '{os.path.normpath(path)}'"
+        if not exists(path):
+            finding.notes.append(f"{shown} is not there")
+        elif path.is_dir() != (channel.source_type == "IMG_DIR"):
+            what, other = ("a folder", "IMG_DIR") if path.is_dir() else ("a file", "VIDEO")
+            finding.errors.append(f"{finding.path}: {shown} is {what}; correct it, or write source_type {other}")
 
 
 def _context(

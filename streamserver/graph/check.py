@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 
 from streamserver.core.errors import GraphError
+from streamserver.core.slips import nearest
 from streamserver.graph.demo import Channel
 from streamserver.graph.model import RawElement, RawGraph
 from streamserver.graph.stages import stage_chains
@@ -60,6 +60,8 @@ def check_channels(channels: Iterable[Channel], graphs: Sequence[RawGraph]) -> l
             problems.append(f"channel {channel.channel_id}: graph_id: no graph {channel.graph_id}, only {known}")
             continue
         sources = [element.element_id for element in graph.sources]
+        if not sources:
+            continue  # what the graph lacks is not the channel's fault
         if channel.decode_id not in sources and not (channel.decode_id == -1 and len(sources) == 1):
             problems.append(
                 f"channel {channel.channel_id}: decode_id: {channel.decode_id} is no source of graph "
@@ -173,6 +175,6 @@ def _name_problems(graph: RawGraph, available: Set[str]) -> list[str]:
 
 
 def _unknown(name: str, available: Set[str]) -> str:
-    near = difflib.get_close_matches(name, available, n=1, cutoff=0.7)
-    cure = f"; did you mean '{near[0]}'?" if near else f", which has {', '.join(sorted(available))}"
+    near = nearest(name, [*available, *(f"{one}_group" for one in available)], likeness=0.7)
+    cure = f"; did you mean '{near}'?" if near else f", which has {', '.join(sorted(available))}"
     return f"is unknown to this engine{cure}"

@@ -10,7 +10,8 @@ from typing import Any, Self, TypeVar
 
 from streamserver.core.errors import GraphError
 from streamserver.core.files import write_json
-from streamserver.core.urls import LIVE_SOURCE_TYPES, source_type
+from streamserver.core.slips import nearest
+from streamserver.core.urls import LIVE_SOURCE_TYPES, local_path, source_type
 from streamserver.graph.fields import Fields, load_json, show
 
 SOURCE_TYPES = frozenset({"VIDEO", "IMG_DIR", "BASE64", *LIVE_SOURCE_TYPES})
@@ -143,6 +144,12 @@ class Channel:
             return None
         return max(1, self.loop_num)
 
+    def path(self, base_dir: Path) -> Path | None:
+        """The file or folder that is read, from ``base_dir`` on if it is relative; ``None`` for another address."""
+        path = local_path(self.url)
+        remote = path == self.url and "://" in path
+        return None if self.is_live or remote else base_dir / path
+
     def to_json(self) -> dict[str, Any]:
         """The entry as in the file; optional keys at their defaults are left out."""
         entry: dict[str, Any] = {
@@ -168,12 +175,16 @@ class Channel:
         if self.source_type not in SOURCE_TYPES:
             cure = f"use one of {', '.join(sorted(SOURCE_TYPES))}"
             fields.fail("source_type", f"{show(self.source_type)} is unknown", cure=cure)
-        if self.source_type in _SCHEME_BOUND and source_type(self.url) != self.source_type:
+        told = source_type(self.url)
+        if told != self.source_type and (self.source_type in _SCHEME_BOUND or self._is_stream_as_folder(told)):
             fields.fail(
                 "url", f"{show(self.url)} is not of source_type {self.source_type}", cure="correct one of the two"
             )
         if self.fps != -1 and self.fps <= 0:
             fields.fail("fps", f"got {show(self.fps)}", cure="use a positive number, or -1 for as fast as it goes")
+
+    def _is_stream_as_folder(self, told: str) -> bool:
+        return self.source_type == "IMG_DIR" and told in _SCHEME_BOUND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +220,9 @@ class Demo:
         Raises:
             GraphError: a key is missing, wrong or contradicts another; names ``file``, key and value.
         """
+        if isinstance(value, list):
+            cure = "name the demo file, whose engine_config_path leads to it"
+            raise GraphError(f"{file}: is an array, as graph files are", cure=cure)
         fields = Fields(value, where=file)
         detector = fields.text("detector", "")
         if detector not in DETECTOR_CHOICES:
@@ -278,6 +292,17 @@ def survey_demo(path: Path) -> tuple[Demo | None, str, list[GraphError]]:
     return demo, demo.engine_config_path, errors
 
 
+def slips(demo: Demo) -> list[str]:
+    """One sentence for each key that nobody reads and that looks like one that is read."""
+    found = [(f"channel {channel.channel_id}: ", Channel, channel.extra) for channel in demo.channels]
+    return [
+        f"{place}'{key}' is no key; did you mean '{near}'?"
+        for place, kind, extra in [("", Demo, demo.extra), *found]
+        for key in extra
+        if (near := nearest(key, _keys(kind)))
+    ]
+
+
 def write_demo(demo: Demo, path: Path) -> None:
     """Writes ``demo`` so that ``read_demo`` gives an equal one; atomically."""
     write_json(path, demo.to_json(), indent=2)
@@ -303,4 +328,9 @@ def _sub_object(fields: Fields, key: str, read: Callable[[Fields], _Part]) -> _P
 
 def _others(kind: type[Any], fields: Fields) -> dict[str, Any]:
     """The keys of the object that ``kind`` has no attribute for."""
-    return fields.others({attribute.name for attribute in dataclasses.fields(kind)} - {"extra"})
+    return fields.others(_keys(kind))
+
+
+def _keys(kind: type[Any]) -> frozenset[str]:
+    """The keys that ``kind`` reads."""
+    return frozenset(attribute.name for attribute in dataclasses.fields(kind)) - {"extra"}

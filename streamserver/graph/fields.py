@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streamserver.core.errors import GraphError
+from streamserver.core.slips import SAME_BUT_FOR_A_SLIP, nearest
 from streamserver.core.urls import mask_credentials
 
 _SHOWN_CHARACTERS = 80
@@ -121,7 +122,8 @@ class Fields:
         if key in self._values:
             return self._values[key]
         if default is None:
-            self.fail(key, "is missing")
+            near = nearest(key, self._values, likeness=SAME_BUT_FOR_A_SLIP)
+            self.fail(key, "is missing", cure=f"write it so where it says '{near}'" if near else "")
         return default
 
 

@@ -35,7 +35,11 @@ def read_graphs(engine_path: Path, base_dir: Path) -> list[RawGraph]:
 
 def read_sample(config_dir: Path, graph: str = "engine_group.json") -> list[RawGraph]:
     """The graphs of a sample's own config folder, e.g. ``samples/tripwire/config``; otherwise as ``read_graphs``."""
-    return _read(config_dir / graph, lambda text: sample_file(config_dir, text))
+    path = config_dir / graph
+    if not exists(path):
+        cure = "give the graph file this name, or say GraphOverrides(graph=…) in the sample's build_config"
+        raise GraphError(f"{path}: not found", cure=cure)
+    return _read(path, lambda text: sample_file(config_dir, text))
 
 
 def survey_graphs(
@@ -70,9 +74,9 @@ def sample_file(config_dir: Path, text: str) -> Path:
     """
     path = resolve(sample_base_dir(config_dir), text)
     parts = PurePosixPath(text).parts
-    if len(parts) == 4 and parts[0] == ".." and parts[2] == "config" and not _exists(path):
+    if len(parts) == 4 and parts[0] == ".." and parts[2] == "config" and not exists(path):
         own = config_dir / parts[3]
-        return own if _exists(own) else path
+        return own if exists(own) else path
     return path
 
 
@@ -81,7 +85,7 @@ def resolve(base_dir: Path, text: str) -> Path:
     return Path(os.path.normpath(base_dir.resolve() / text))
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """``Path.exists``, with a name that no file can have as one that does not exist."""
     try:
         return path.exists()
@@ -96,8 +100,12 @@ def _read(engine_path: Path, find: Callable[[str], Path]) -> list[RawGraph]:
 
 def _survey(engine_path: Path, find: Callable[[str], Path], report: Report) -> list[tuple[RawGraph, bool]]:
     """All graphs that can be made out, with whether all of their keys could be read."""
-    if not _exists(engine_path):
-        raise GraphError(f"{engine_path}: not found", cure="correct engine_config_path of the demo file")
+    if not exists(engine_path):
+        raise GraphError(
+            f"{engine_path}: not found",
+            cure="correct engine_config_path of the demo file; relative paths count from where the engine is started "
+            "(samples/build for sophon-stream's samples), or from --base_dir",
+        )
     content = load_json(engine_path)
     if not isinstance(content, list) or not content:
         raise GraphError(f"{engine_path}: expected an array with at least one graph")

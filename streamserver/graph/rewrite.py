@@ -87,7 +87,10 @@ def apply_overrides(raw: RawGraph, elements: Mapping[str, Mapping[str, Any]]) ->
     names = {element.name for element in raw.elements}
     for name in elements:
         if name != ALL_DETECTORS and name not in names:
-            raise raw.error(f"no element '{name}' to change", cure=f"use one of {', '.join(sorted(names))}")
+            raise raw.error(
+                f"no element '{name}' to change, as the sample's build_config asks",
+                cure=f"drop it from the elements there, or use one of {', '.join(sorted(names))}",
+            )
 
     def change(element: RawElement) -> RawElement:
         general = elements.get(ALL_DETECTORS, {}) if element.name in DETECTORS else {}

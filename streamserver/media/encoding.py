@@ -24,15 +24,18 @@ _ENCODERS = {
 }
 """What is used for a codec: the first that this build of FFmpeg has. The last two are FFmpeg's own, so always there."""
 
-_QUICK = {"preset": "veryfast", "tune": "zerolatency"}
+_QUICK = {"preset": "veryfast", "tune": "zerolatency", "forced-idr": "1"}
 _OPTIONS: dict[str, dict[str, str]] = {
     "libx264": {**_QUICK, "crf": "23"},
     "libx265": {**_QUICK, "crf": "26", "x265-params": "log-level=error"},
     "mpeg4": {"qscale": "5", "flags": "+qscale"},
     "mjpeg": {"qscale": "5", "flags": "+qscale"},
 }
-_KEY_FRAMES_S = 2.0
+KEY_FRAMES_S = 2.0
 """From one key frame to the next: what a late viewer waits for, and what is lost of a file that breaks off."""
+
+_LEAST_PX = 16
+"""libx265 refuses less."""
 
 _MPEG_RANGE, _BT_601 = 1, 5
 """FFmpeg's numbers for what swscale makes of BGR."""
@@ -55,9 +58,9 @@ class Encoding:
     size_wh: tuple[int, int] = (-1, -1)
 
     def for_picture(self, size_wh: tuple[int, int]) -> Encoding:
-        """With its size settled by the first picture, and even, as 4:2:0 must be."""
+        """With its size settled by the first picture, even, as 4:2:0 must be, and no less than an encoder takes."""
         width, height = (own if own > 0 else given for own, given in zip(self.size_wh, size_wh, strict=True))
-        return dataclasses.replace(self, size_wh=(max(2, width & ~1), max(2, height & ~1)))
+        return dataclasses.replace(self, size_wh=(max(_LEAST_PX, width & ~1), max(_LEAST_PX, height & ~1)))
 
 
 def encoder_for(codec: str, available: Mapping[str, object] | frozenset[str] | None = None) -> str:
@@ -88,7 +91,7 @@ def add_stream(container: av.container.OutputContainer, encoding: Encoding, time
     stream.pix_fmt = _pixel_format(name, encoding.pixel_format)
     context = stream.codec_context
     context.time_base = time_base
-    context.gop_size = max(1, round(encoding.rate * _KEY_FRAMES_S))
+    context.gop_size = max(1, round(encoding.rate * KEY_FRAMES_S))
     context.max_b_frames = 0
     context.thread_count = 1
     context.color_range, context.colorspace = _MPEG_RANGE, _BT_601

@@ -5,32 +5,41 @@ own process one silent server would stop every camera. Here it stops nobody, and
 
 Standard input: one line of JSON (``Order``), then for each frame its time in milliseconds, in eight bytes with the most
 significant first, and its pixels. Standard output: ``ready`` once the server has taken the stream; when something goes
-wrong, the reason as one line.
+wrong, the reason as one line. Standard error is the engine's, a file in the task's logs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import signal
 import sys
 from dataclasses import dataclass
 from fractions import Fraction
+from types import TracebackType
 from typing import BinaryIO
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
+from streamserver.core import logs
 from streamserver.core.processes import die_with_parent
 from streamserver.media.av_reader import reason_in_words
-from streamserver.media.encoding import Encoding, add_stream
+from streamserver.media.encoding import KEY_FRAMES_S, Encoding, add_stream
+
+logger = logging.getLogger(__name__)
 
 TIME_BYTES = 8
 READY = b"ready\n"
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "rtmps": "flv", "rtsps": "rtsp"}
 _OPTIONS = {"rtsp": {"rtsp_transport": "tcp"}, "flv": {"flvflags": "no_duration_filesize"}}
 _MILLISECONDS = Fraction(1, 1000)
+_KEY_FRAMES_MS = round(KEY_FRAMES_S * 1000)
+_NEVER_FRAMES = 10_000
+"""Key frames come by the clock: frames come less often than the stream says where only some are analysed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +78,11 @@ def send(order: Order, source: BinaryIO, answer: BinaryIO) -> None:
     encoding = Encoding(codec=order.codec, pixel_format=order.pixel_format, rate=order.rate, size_wh=order.size_wh)
     with av.open(order.url, "w", format=format_name, container_options=_OPTIONS[format_name]) as container:
         stream = add_stream(container, encoding, _MILLISECONDS)
+        stream.codec_context.gop_size = _NEVER_FRAMES
         container.start_encoding()
         answer.write(READY)
         answer.flush()
+        next_key_ms = 0
         while head := source.read(TIME_BYTES):
             pixels = np.frombuffer(source.read(order.frame_bytes), np.uint8)
             if len(pixels) != order.frame_bytes:
@@ -79,15 +90,19 @@ def send(order: Order, source: BinaryIO, answer: BinaryIO) -> None:
             frame = av.VideoFrame.from_ndarray(
                 pixels.reshape(order.size_wh[1] * 3 // 2, order.size_wh[0]), format=order.pixel_format
             )
-            frame.pts, frame.time_base = int.from_bytes(head), _MILLISECONDS
-            container.mux(stream.encode(frame if frame.format.name == stream.pix_fmt else _convert(frame, stream)))
+            frame = frame.reformat(format=stream.pix_fmt)
+            time_ms = int.from_bytes(head)
+            frame.pts, frame.time_base = time_ms, _MILLISECONDS
+            if time_ms >= next_key_ms:
+                frame.pict_type = PictureType.I
+                next_key_ms = time_ms + _KEY_FRAMES_MS
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
-def _convert(frame: av.VideoFrame, stream: av.VideoStream) -> av.VideoFrame:
-    converted = frame.reformat(format=stream.pix_fmt)
-    converted.pts, converted.time_base = frame.pts, frame.time_base
-    return converted
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback may hold an address with its password, which the log masks."""
+    logger.critical("unexpected", exc_info=(kind, error, trace))
 
 
 def main() -> int:
@@ -96,6 +111,8 @@ def main() -> int:
     parent = os.environ.get("STREAMSERVER_PUSHER_PID", "")
     if parent.isdigit():
         die_with_parent(int(parent))
+    logs.configure(level="WARNING", role="push")
+    sys.excepthook = _log_uncaught
     source, answer = sys.stdin.buffer, sys.stdout.buffer
     line = source.readline()
     if not line:

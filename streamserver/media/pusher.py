@@ -56,12 +56,19 @@ class Pusher:
         self._started = time.monotonic()
         self._last_ms = -1
         self._failures = 0
+        self._ready_at: float | None = None
         self._dropped_before: int | None = None
         self._thread = threading.Thread(target=self._run, name=f"push {self._name}", daemon=True)
         self._thread.start()
 
     def put(self, picture: Picture) -> None:
-        """Hands over a picture; returns at once."""
+        """Hands over a picture; returns at once.
+
+        Raises:
+            RuntimeError: the thread that sends was ended by something unexpected, such as a picture that cannot be had.
+        """
+        if not self._thread.is_alive():
+            raise RuntimeError(f"{self._name}: the thread that sends has died; its traceback is on standard error")
         now_ms = max(self._last_ms + 1, round((time.monotonic() - self._started) * 1000))
         self._last_ms = now_ms
         with self._news:
@@ -84,12 +91,14 @@ class Pusher:
 
     def _run(self) -> None:
         while (first := self._next()) is not None:
-            since = time.monotonic()
+            self._ready_at = None
             try:
                 self._push_from(first)
             except SourceError as e:
-                self.dropped += 1
-                self._failures = 1 if time.monotonic() - since > _HEALTHY_S else self._failures + 1
+                with self._news:
+                    self.dropped += 1
+                healthy = self._ready_at is not None and time.monotonic() - self._ready_at > _HEALTHY_S
+                self._failures = 1 if healthy else self._failures + 1
                 self._away(e.message)
         if self.dropped:
             logger.info("%s: %d frames were left out in all", self._name, self.dropped)
@@ -133,6 +142,7 @@ class Pusher:
         )
         with _Connection(order, self._hurry) as connection:
             connection.wait_until_ready()
+            self._ready_at = time.monotonic()
             lost = (
                 "" if self._dropped_before is None else f" again; {self.dropped - self._dropped_before} were left out"
             )
@@ -151,13 +161,16 @@ class _Connection:
         self._order = order
         self._hurry = hurry
         path = os.pathsep.join(filter(None, [str(PROJECT_DIR), os.environ.get("PYTHONPATH", "")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamserver.media.push_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": path, "STREAMSERVER_PUSHER_PID": str(os.getpid())},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "streamserver.media.push_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env={**os.environ, "PYTHONPATH": path, "STREAMSERVER_PUSHER_PID": str(os.getpid())},
+            )
+        except OSError as e:
+            raise SourceError(f"its process cannot be started: {e.strerror}") from e
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout

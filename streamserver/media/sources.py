@@ -1,13 +1,15 @@
 """What a source is, and which file of this folder reads which kind.
 
 A new kind is one file in this folder with ``SOURCE_TYPES``, the ``source_type`` values of a demo file that it reads,
-and ``read(spec, *, stopping, on_state)``, an iterator of ``SourceFrame``.
+and ``read(spec, *, stopping, on_state)``, an iterator of ``SourceFrame``. ``SIZES_VARY = True`` if its pictures are of
+different sizes as a matter of course.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import logging
 import pkgutil
 import threading
@@ -37,7 +39,7 @@ class SourceSpec:
     Attributes:
         url: path or address, as in the demo file; may hold credentials.
         source_type: sophon-stream's word for the kind, e.g. ``RTSP`` or ``VIDEO``.
-        loop_num: how often a file is played; 0 for ever, below 0 once.
+        loop_num: how often a file or folder is played; 0 for ever.
         fps: ``AS_FAST_AS_IT_GOES`` for no pacing; other values mean the stream's own rate where it has one.
         start_loop: a file's first loop number, to go on after a crash; at most ``loop_num - 1`` counts.
     """
@@ -57,6 +59,12 @@ class SourceSpec:
     def paced(self) -> bool:
         """False if frames come as fast as they can be read."""
         return self.fps != AS_FAST_AS_IT_GOES
+
+    def loops(self) -> Iterator[int]:
+        """The numbers of the loops that are to be played."""
+        if self.loop_num == 0:
+            return itertools.count(self.start_loop)
+        return iter(range(min(max(0, self.start_loop), self.loop_num - 1), self.loop_num))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +95,17 @@ def open_source(spec: SourceSpec, *, stopping: threading.Event, on_state: OnStat
         SourceMissingError: the source does not exist or cannot be read, and trying again will not help.
         SourceError: it cannot be read now.
     """
-    return _breaking_at_sizes(_kind_of(spec).read(spec, stopping=stopping, on_state=on_state), spec.masked_url)
+    kind = _kind_of(spec)
+    level = logging.DEBUG if getattr(kind, "SIZES_VARY", False) else logging.WARNING
+    return _breaking_at_sizes(kind.read(spec, stopping=stopping, on_state=on_state), spec.masked_url, level)
 
 
-def _breaking_at_sizes(frames: Iterator[SourceFrame], name: str) -> Iterator[SourceFrame]:
+def _breaking_at_sizes(frames: Iterator[SourceFrame], name: str, level: int) -> Iterator[SourceFrame]:
     size_wh = None
     for frame in frames:
         before, size_wh = size_wh, frame.picture.size_wh
         if before not in (None, size_wh):
-            logger.warning("%s: the picture changed its size from %s to %s", name, before, size_wh)
+            logger.log(level, "%s: the picture changed its size from %s to %s", name, before, size_wh)
             frame = dataclasses.replace(frame, discontinuity=True)
         yield frame
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import av
 
 from streamserver.core.errors import SourceError, SourceMissingError
 from streamserver.core.picture import Picture
 from streamserver.core.states import SourceState
+from streamserver.core.urls import local_path
 from streamserver.media.av_reader import VideoReader, reason_in_words, to_picture
 from streamserver.media.pacing import Pacer
 from streamserver.media.sources import OnState, SourceFrame, SourceSpec
@@ -34,7 +32,7 @@ def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> I
         SourceError: an address of another kind cannot be opened now.
     """
     on_state(SourceState.CONNECTING, "")
-    for loop in _loops(spec):
+    for loop in spec.loops():
         frame_id = -1
         for frame_id, picture in enumerate(_play(spec, stopping)):
             if frame_id == 0:
@@ -45,13 +43,6 @@ def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> I
         if frame_id < 0:
             raise SourceMissingError(f"'{spec.masked_url}' holds no frame that can be decoded")
     on_state(SourceState.ENDED, "")
-
-
-def _loops(spec: SourceSpec) -> Iterator[int]:
-    if spec.loop_num == 0:
-        return itertools.count(spec.start_loop)
-    times = max(1, spec.loop_num)
-    return iter(range(min(max(0, spec.start_loop), times - 1), times))
 
 
 def _play(spec: SourceSpec, stopping: threading.Event) -> Iterator[Picture]:
@@ -67,23 +58,19 @@ def _play(spec: SourceSpec, stopping: threading.Event) -> Iterator[Picture]:
 
 
 def _open(spec: SourceSpec) -> VideoReader:
-    path = _local_path(spec.url)
+    path = local_path(spec.url)
+    remote = path == spec.url and "://" in path
     try:
-        if path is None:
-            return VideoReader(spec.url, timeout_s=_TIMEOUT_S)
-        return VideoReader(f"file:{path}")
+        return VideoReader(path, timeout_s=_TIMEOUT_S) if remote else VideoReader(f"file:{path}")
     except FileNotFoundError as e:
         raise SourceMissingError(
             f"video file '{spec.masked_url}' does not exist", cure="check the path as this machine sees it"
         ) from e
+    except IsADirectoryError as e:
+        raise SourceMissingError(
+            f"video file '{spec.masked_url}' is a folder", cure="write source_type IMG_DIR to show its pictures"
+        ) from e
     except (av.FFmpegError, SourceError) as e:
         reason = e.message if isinstance(e, SourceError) else reason_in_words(e)
-        kind = SourceError if path is None else SourceMissingError
+        kind = SourceError if remote else SourceMissingError
         raise kind(f"video file '{spec.masked_url}' cannot be read: {reason}") from e
-
-
-def _local_path(url: str) -> Path | None:
-    """The file that ``url`` names, or ``None`` if it is an address of another kind."""
-    if url.lower().startswith("file:"):
-        return Path(unquote(urlsplit(url).path))
-    return None if "://" in url else Path(url)

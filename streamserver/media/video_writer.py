@@ -26,7 +26,7 @@ class VideoWriter:
         encoding: pictures of another size than the first are stretched to it.
 
     Raises:
-        OSError, av.FFmpegError: the file cannot be made.
+        OSError: the file cannot be written, from ``write`` and ``close`` too; ``close`` has to be called all the same.
     """
 
     def __init__(self, path: Path, encoding: Encoding) -> None:
@@ -46,13 +46,17 @@ class VideoWriter:
             self._stream = add_stream(self._container, encoding, 1 / self._rate)
         frame = to_frame(image_bgr, self._size_wh, self._stream.pix_fmt)
         frame.pts, frame.time_base = self._written, 1 / self._rate
-        self._written += 1
         self._container.mux(self._stream.encode(frame))
+        self._written += 1
 
     def close(self) -> None:
         """Completes the file; one without a picture is removed."""
-        if self._stream is not None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        if self._stream is None:
-            self.path.unlink(missing_ok=True)
+        try:
+            if self._stream is not None and self._written:
+                self._container.mux(self._stream.encode())
+        finally:
+            try:
+                self._container.close()
+            finally:
+                if not self._written:
+                    self.path.unlink(missing_ok=True)

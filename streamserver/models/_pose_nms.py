@@ -14,7 +14,6 @@ from streamserver.core.arrays import FloatArray
 MIN_BEST_SCORE = 0.3
 """A pose none of whose points reaches this is none."""
 
-_SCORE_SCALE = 1.0
 _DISTANCE_WEIGHT = 1.7
 _DISTANCE_SCALE_PX = 2.65
 _MAX_SIMILARITY = 22.48
@@ -70,7 +69,7 @@ def _alike(
     distances: FloatArray, scores: FloatArray, best_scores: FloatArray, reach_px: float
 ) -> npt.NDArray[np.bool_]:
     """(n,), true for poses so near to the best that they are the same person's; the arrays are (n, k) and (k,)."""
-    sure = np.tanh(best_scores / _SCORE_SCALE) * np.tanh(scores / _SCORE_SCALE)
+    sure = np.tanh(best_scores) * np.tanh(scores)
     nearness = np.where(distances <= _SAME_PX, sure, 0) + _DISTANCE_WEIGHT * np.exp(-distances / _DISTANCE_SCALE_PX)
     alike: npt.NDArray[np.bool_] = nearness.sum(axis=1) > _MAX_SIMILARITY
     alike |= (distances <= reach_px).sum(axis=1) >= _MAX_MATCHES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,15 @@ from streamserver.core.errors import ModelError
 from streamserver.geometry.boxes import cxcywh_to_xyxy
 from streamserver.geometry.nms import nms
 from streamserver.models._yolo_cells import Cells, Rows, sigmoid
-from streamserver.models._yolo_layout import BOX_COLUMNS, GridLayout, ListLayout, Outputs, Scheme, find_layout
-from streamserver.models.found import Found
+from streamserver.models._yolo_layout import BOX_COLUMNS, GridLayout, ListLayout, Scheme, find_layout
+from streamserver.models._yolo_options import YoloOptions
+from streamserver.models.detector import Found, Reading, choose_classes, choose_names, renumber
 from streamserver.models.letterboxed import LetterboxedNetwork
+from streamserver.models.network import Outputs
+from streamserver.models.normalisation import Normalisation
+from streamserver.models.ultralytics import ExportNotes
+from streamserver.runtime.session import Session
+from streamserver.vision.letterbox import Anchor
 
 _SHARES_BELOW = 2.0
 """Boxes of a whole list that all end below so few pixels are shares of the input's sides."""
@@ -28,7 +34,7 @@ BoxRule = Callable[[Cells, FloatArray, Rows], FloatArray]
 """Turns what the file says of some cells, (n, 4), into centre and size in pixels."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class YoloFamily:
     """How one family is read.
 
@@ -38,57 +44,84 @@ class YoloFamily:
         boxes_activated: the rule takes shares from 0 to 1 (where the file gives logits, their sigmoid).
         class_aware: only boxes of one class suppress each other.
         drops_whole: a box at least as wide and as high as the picture is no object.
+        usual: what the official exports take.
+        anchor: where the picture lies in the input.
+        options: keys of ``YoloOptions`` that the family knows.
     """
 
     scheme: Scheme
     box_rule: BoxRule
     boxes_activated: bool
     class_aware: bool
-    drops_whole: bool = False
+    drops_whole: bool
+    usual: Normalisation
+    anchor: Anchor
+    options: tuple[str, ...]
 
 
 class YoloDetector:
     """A loaded network; may be shared between threads.
 
     Args:
-        network: sees the pictures.
+        session: the loaded file.
         family: how its outputs are read.
-        classes: the class numbers to report, renumbered from 0 in this order; ``None`` for all.
-        one_class: all classes are one, number 0.
+        reading: what is said of the file; ``options`` are fields of ``YoloOptions``.
 
     Attributes:
         class_count: classes it can report; 0 where the file does not say (its NMS is inside).
-        layout: which of the family's layouts it has.
+        class_names: their names, where the file says them.
+        layout: which of the family's layouts it has, in words.
+        outputs: the same for programs.
 
     Raises:
-        ModelError: the file is none of the family; says what was expected and found.
+        ModelError: the file is none of the family, or not as ``reading`` says; says what was expected and found.
     """
 
-    def __init__(
-        self,
-        network: LetterboxedNetwork,
-        family: YoloFamily,
-        *,
-        classes: tuple[int, ...] | None = None,
-        one_class: bool = False,
-    ) -> None:
-        self._network = network
+    def __init__(self, session: Session, family: YoloFamily, reading: Reading | None = None) -> None:
+        reading = reading or Reading()
+        chosen = _options_of(session.name, family, reading)
+        self._scheme = _scheme_of(family, chosen)
         self._family = family
-        self._one_class = one_class
-        self.size_wh = network.size_wh
-        names = [spec.name for spec in network.network.session.outputs]
+        self._one_class = chosen.one_class
+        self._network = LetterboxedNetwork(
+            session,
+            normalisation=reading.normalisation or family.usual,
+            pad=chosen.pad,
+            anchor=family.anchor,
+            enlarge=chosen.enlarge,
+        )
+        self.size_wh = self._network.size_wh
+        self.outputs = self._find_outputs(session)
+        self.layout = self.outputs.words
+        names = ExportNotes.from_metadata(session.metadata).names
+        known = self._count_classes(session, names)
+        self._classes = choose_classes(session.name, reading.classes, known)
+        self.class_count = 1 if chosen.one_class else known if self._classes is None else len(self._classes)
+        self.class_names = () if chosen.one_class else choose_names(names, self._classes)
+
+    def _find_outputs(self, session: Session) -> GridLayout | ListLayout:
+        names = [spec.name for spec in session.outputs]
         try:
-            self.layout = find_layout(network.run_on_grey(), names, network.size_wh, family.scheme)
+            found = find_layout(self._network.run_on_grey(), names, self.size_wh, self._scheme)
         except ValueError as e:
+            raise ModelError(f"'{session.name}' is {e}") from e
+        if self._scheme.points and isinstance(found, ListLayout):
             raise ModelError(
-                f"'{network.name}' is {e}",
-                cure=f"'python -m streamserver.models inspect {network.name}' says what it is",
-            ) from e
-        known = self.layout.columns - family.scheme.class_column if isinstance(self.layout, GridLayout) else 0
-        if classes is not None and (not classes or (known and max(classes) >= known)):
-            raise ModelError(f"'{network.name}' has {known} classes, asked for numbers {classes}")
-        self._classes = None if classes is None else np.array(classes, dtype=np.intp)
-        self.class_count = 1 if one_class else known if classes is None else len(classes)
+                f"'{session.name}' gives a list of boxes without corners, but 'corners' is {self._scheme.points}"
+            )
+        return found
+
+    def _count_classes(self, session: Session, names: Sequence[str]) -> int:
+        """Those of the rows, of a list those that the file names; 0 when it does not say."""
+        if isinstance(self.outputs, ListLayout):
+            return len(names)
+        count = self.outputs.columns - self._scheme.class_column
+        if names and len(names) != count:
+            raise ModelError(
+                f"'{session.name}' names {len(names)} classes in its metadata, but read as {self._scheme.label} its "
+                f"outputs have {count} ({self.layout})"
+            )
+        return count
 
     @property
     def description(self) -> str:
@@ -116,11 +149,13 @@ class YoloDetector:
 
     def postprocess(self, outputs: Outputs, *, min_scores: FloatArray, iou_threshold: float) -> Detections:
         """The network's outputs to detections in pixels of its input, best score first."""
-        if isinstance(self.layout, GridLayout):
-            found = self._read_grid(self.layout, outputs, min_scores)
+        if isinstance(self.outputs, GridLayout):
+            found = self._read_grid(self.outputs, outputs, min_scores)
         else:
-            found = self._read_list(self.layout, outputs, min_scores)
-        found = found.select(np.flatnonzero(np.isfinite(found.boxes_xyxy).all(axis=1)))
+            found = self._read_list(self.outputs, outputs, min_scores)
+        finite = np.isfinite(found.boxes_xyxy).all(axis=1)
+        if not finite.all():
+            found = found.select(np.flatnonzero(finite))
         class_ids = found.class_ids if self._family.class_aware else None
         order = nms(found.boxes_xyxy, found.scores, iou_threshold=iou_threshold, class_ids=class_ids)
         return found.select(order)
@@ -128,7 +163,7 @@ class YoloDetector:
     def _read_grid(self, layout: GridLayout, outputs: Outputs, min_scores: FloatArray) -> Detections:
         least = float(min_scores.min()) - _ROUNDING
         values, rows = layout.rows(outputs, least_objectness=least if layout.activated else _logit(least))
-        first = self._family.scheme.class_column
+        first = self._scheme.class_column
         objectness, classes = values[:, BOX_COLUMNS - 1], self._chosen(values[:, first:])
         if not layout.activated:
             objectness, classes = sigmoid(objectness), sigmoid(classes)
@@ -169,7 +204,7 @@ class YoloDetector:
         boxes, scores, class_ids = layout.objects(outputs)
         if len(boxes) and boxes.max() <= _SHARES_BELOW:
             boxes = boxes * np.array(self.size_wh * 2, dtype=np.float32)
-        class_ids = self._renumbered(class_ids)
+        class_ids = np.zeros_like(class_ids) if self._one_class else renumber(class_ids, self._classes)
         limits = np.append(min_scores, np.inf)
         if len(min_scores) == 1 and self.class_count == 0:
             limits = np.repeat(min_scores, 2)
@@ -177,14 +212,18 @@ class YoloDetector:
         good = known & (scores >= limits[np.clip(class_ids, 0, len(limits) - 1)])
         return Detections.from_arrays(boxes[good], scores[good], class_ids[good])
 
-    def _renumbered(self, class_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Numbers of the chosen classes; -1 for others."""
-        if self._one_class:
-            return np.zeros_like(class_ids)
-        if self._classes is None:
-            return class_ids
-        same = class_ids[:, None] == self._classes[None, :]
-        return np.where(same.any(axis=1), same.argmax(axis=1), -1)
+
+def _options_of(name: str, family: YoloFamily, reading: Reading) -> YoloOptions:
+    try:
+        return YoloOptions.from_mapping(reading.options, known=family.options)
+    except ValueError as e:
+        raise ModelError(f"'{name}': options: {e}") from e
+
+
+def _scheme_of(family: YoloFamily, chosen: YoloOptions) -> Scheme:
+    """The family's, with the anchors and points that somebody names."""
+    anchors = family.scheme.anchor_sets if chosen.anchors is None else ((len(chosen.anchors), chosen.anchors),)
+    return dataclasses.replace(family.scheme, anchor_sets=anchors, points=chosen.corners)
 
 
 def _logit(share: float) -> float:

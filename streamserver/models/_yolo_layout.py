@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray
 from streamserver.models._yolo_cells import Anchors, Cells, Rows, grid_wh, strides_of
-
-Outputs = Sequence[npt.NDArray[Any]]
+from streamserver.models.network import Outputs
 
 BOX_COLUMNS = 5
 """x, y, width, height and objectness; points, if there are any, and the classes follow."""
@@ -82,6 +80,11 @@ class GridLayout:
     activated: bool
     unit_wh: tuple[float, float] | None
     views: tuple[_View, ...]
+
+    @property
+    def turned(self) -> bool:
+        """Of a file with one output: its rows and columns are exchanged."""
+        return self.views[0].axes == (1, 0)
 
     def rows(self, outputs: Outputs, *, least_objectness: float) -> tuple[FloatArray, Rows]:
         """The rows (n, columns) whose objectness, as the file gives it, is no less, and which of the cells they are."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from streamserver.models._yolo_cells import Anchors
 
 _LEVELS = (3, 4)
 _PAD_DEFAULT = 114
+_MOST_PX = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def _anchors(value: Any) -> Anchors:
         raise ValueError(f"anchors: expected the same number of widths and heights in each list, got {value!r}")
     for number in (number for row in value for number in row):
         good = isinstance(number, int | float) and not isinstance(number, bool)
-        if not good or not math.isfinite(number) or number <= 0:
+        if not good or not 0 < number <= _MOST_PX:
             raise ValueError(f"anchors: expected widths and heights in pixels, got {number!r}")
     return tuple(tuple((float(row[i]), float(row[i + 1])) for i in range(0, len(row), 2)) for row in value)
 

@@ -6,15 +6,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray, IntArray
-
-Outputs = Sequence[npt.NDArray[Any]]
-"""One array for each output of the file, of one picture."""
+from streamserver.models._yolo_cells import sigmoid
+from streamserver.models.detector import renumber
+from streamserver.models.network import Outputs
 
 BOX = 4
 _SCORE, _CLASS, END_TO_END = 4, 5, 6
@@ -209,7 +209,7 @@ class EndToEndHead:
         """The rows that are good enough; those with score 0 only fill up the output."""
         rows: FloatArray = outputs[self.index][0]
         numbers = np.rint(rows[:, _CLASS]).astype(np.int64)
-        class_ids = numbers if wanted is None else _positions(numbers, wanted)
+        class_ids = renumber(numbers, wanted)
         limits = np.append(min_scores, np.inf if len(min_scores) > 1 else min_scores)
         limits = limits[np.clip(class_ids, 0, len(limits) - 1)]
         good = (class_ids >= 0) & (rows[:, _SCORE] >= limits) & (rows[:, _SCORE] > 0)
@@ -220,11 +220,6 @@ class EndToEndHead:
         return Candidates(boxes, rows[:, _SCORE], class_ids, rows[:, END_TO_END:], suppressed=True)
 
 
-def sigmoid(values: FloatArray) -> FloatArray:
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.asarray((np.tanh(values / 2) + 1) / 2, dtype=np.float32)
-
-
 def _distances(weights: FloatArray) -> FloatArray:
     """(n, 4, bins) to (n, 4): the mean of the distribution that a softmax makes of the weights, in cells."""
     if weights.shape[2] == 1:
@@ -233,9 +228,3 @@ def _distances(weights: FloatArray) -> FloatArray:
     sums: FloatArray = powers @ np.arange(weights.shape[2], dtype=np.float32)
     means: FloatArray = sums / powers.sum(axis=2)
     return means
-
-
-def _positions(numbers: IntArray, wanted: IntArray) -> IntArray:
-    """Where each number stands in ``wanted``; -1 for those that do not."""
-    hits = numbers[:, None] == wanted[None, :]
-    return np.where(hits.any(axis=1), hits.argmax(axis=1), -1)

@@ -11,8 +11,9 @@ import numpy as np
 
 from streamserver.core.arrays import FloatArray
 from streamserver.core.errors import ModelError
-from streamserver.models._yolov8_heads import BOX, END_TO_END, CellHead, Columns, EndToEndHead, Head, Outputs, Task
+from streamserver.models._yolov8_heads import BOX, END_TO_END, CellHead, Columns, EndToEndHead, Head, Task
 from streamserver.models._yolov8_maps import find_map_head
+from streamserver.models.network import Outputs
 from streamserver.models.ultralytics import ExportNotes
 
 _STRIDES = (4, 8, 16, 32, 64)
@@ -122,12 +123,12 @@ def read_head(sample: Sample, task: Task) -> Head | None:
 
 
 def class_scores(sample: Sample) -> FloatArray | None:
-    """The only output of a classifier, (n, classes); ``None`` when there is no such output."""
+    """The only output of a classifier, (1, classes); ``None`` when there is no such output."""
     if len(sample.outputs) != 1:
         return None
     shape = sample.outputs[0].shape
-    flat = len(shape) >= 2 and shape[1] >= 1 and all(side == 1 for side in shape[2:])
-    scores: FloatArray | None = sample.outputs[0].reshape(shape[0], -1) if flat else None
+    flat = len(shape) >= 2 and shape[0] == 1 <= shape[1] and all(side == 1 for side in shape[2:])
+    scores: FloatArray | None = sample.outputs[0].reshape(1, -1) if flat else None
     return scores
 
 
@@ -137,7 +138,7 @@ def find_prototypes(sample: Sample) -> int | None:
     points = {
         i: math.prod(shape[1:]) // shape[mask_axis(shape, sample.size_wh)]
         for i, shape in enumerate(shapes)
-        if len(shape) == 4 and min(shape[1:]) > 1
+        if len(shape) == 4 and shape[0] > 0 and min(shape[1:]) > 1
     }
     return max(points, key=lambda i: (points[i], i), default=None)
 
@@ -150,7 +151,8 @@ def mask_axis(shape: tuple[int, ...], size_wh: tuple[int, int]) -> int:
 
 def _flat(sample: Sample) -> list[int]:
     """The outputs that may be lists of boxes: (1, rows, columns) with room for box and score."""
-    return [i for i, output in enumerate(sample.outputs) if output.ndim == 3 and min(output.shape[1:]) != 1]
+    shapes = [output.shape for output in sample.outputs]
+    return [i for i, shape in enumerate(shapes) if len(shape) == 3 and shape[0] > 0 and min(shape[1:]) != 1]
 
 
 def _flat_head(sample: Sample, task: Task, masks: int) -> Head | None:
@@ -295,7 +297,7 @@ def _no_layout(sample: Sample, task: Task) -> ModelError:
     return ModelError(
         f"'{sample.name}' is no YOLOv8 network for {task}: with pictures of {sample.size_wh[0]}x{sample.size_wh[1]} "
         f"expected {_EXPECTED[task]}; found {sample.shapes}{hint}",
-        cure=f"set task_type to '{others[0]}'" if others else "'python -m streamserver.models inspect' says what it is",
+        cure=f"set task_type to '{others[0]}'" if others else "",
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamserver.core.arrays import FloatArray
-from streamserver.models._yolov8_heads import BOX, CellHead, Columns, Grid, Outputs, Task
+from streamserver.models._yolov8_heads import BOX, CellHead, Columns, Grid, Task
+from streamserver.models.network import Outputs
 
 _BINS = 16
 """Numbers for each side of a box in all published networks."""
@@ -86,7 +87,7 @@ def find_map_head(
 
 def _levels(outputs: Outputs, size_wh: tuple[int, int], skip: int | None) -> list[_Level]:
     """The maps by stride, smallest stride first; none when a map has the size of no stride."""
-    maps = [i for i, output in enumerate(outputs) if output.ndim == 4 and i != skip]
+    maps = [i for i, output in enumerate(outputs) if output.ndim == 4 and output.size and i != skip]
     for channels_last in (False, True):
         found: dict[int, list[int]] = {}
         for index in maps:

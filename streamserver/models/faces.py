@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray, ImageBgr
-from streamserver.core.errors import ModelError
+from streamserver.core.errors import ModelError, StreamServerError
 from streamserver.core.objects import Face
 from streamserver.geometry.nms import nms
 from streamserver.models.network import PictureNetwork
 from streamserver.models.normalisation import Normalisation
+from streamserver.models.suggestion import Suggestion
 from streamserver.runtime.session import Session, open_session
 from streamserver.vision.letterbox import Letterbox, LetterboxMap
 
@@ -105,9 +106,7 @@ class FaceFinder(ABC):
         self._network = PictureNetwork(session, default_size_wh=(longest_side, longest_side))
         if self._network.input.channels != len("bgr"):
             raise self.refusal(f"an input of 3 channels, got {self._network.input.channels}")
-        self.normalisation = normalisation or self.usual
-        if np.issubdtype(self._network.input.dtype, np.integer):
-            self.normalisation = Normalisation(rgb=self.normalisation.rgb)
+        self.normalisation = self._network.input.takes(normalisation or self.usual)
         self._buffers = _Buffers()
         size_wh = self.input_size((longest_side, longest_side * 3 // 4))
         self.learn_layout(self._network.run(np.full((1, 3, *size_wh[::-1]), 104, dtype=np.float32)), size_wh)
@@ -210,6 +209,21 @@ def load_face_finder(
         except ModelError as e:
             problems.append(e.message)
     raise ModelError("; ".join(dict.fromkeys(problems)))
+
+
+def suggest_finder(
+    kind: type[FaceFinder], session: Session, *, layout: str, configure: Mapping[str, Any], note: str
+) -> Suggestion | None:
+    """How to run a file of one family; ``None`` for one that is not of it."""
+    try:
+        finder = kind(session)
+    except StreamServerError:
+        return None
+    free = None in session.inputs[0].shape
+    size = "any size" if free else "x".join(map(str, finder.input_size((DEFAULT_LONGEST_SIDE, DEFAULT_LONGEST_SIDE))))
+    return Suggestion(
+        element="retinaface", layout=f"{layout}, {size}", configure=configure, notes=(note,), certainty=0.95
+    )
 
 
 def candidate_rows(

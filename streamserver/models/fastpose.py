@@ -15,7 +15,7 @@ import numpy as np
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ModelError
-from streamserver.models.network import PictureNetwork
+from streamserver.models.network import PictureNetwork, without_overflow
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
 from streamserver.runtime.session import Session, open_session
@@ -57,8 +57,7 @@ class FastPose:
         self._network = PictureNetwork(session, default_size_wh=_DEFAULT_SIZE_WH)
         if self._network.input.channels != 3:
             raise ModelError(f"'{session.name}' looks at grey pictures; pose networks look at coloured ones")
-        takes_pixels = np.issubdtype(self._network.input.dtype, np.integer)
-        self._normalisation = normalisation or (Normalisation() if takes_pixels else NORMALISATION)
+        self._normalisation = self._network.input.takes(normalisation or NORMALISATION)
         self._reading: Reading = reading
         shapes = [output.shape for output in self._network.run(np.zeros((1, 3, *self._input_hw), dtype=np.float32))]
         places = [_points_axis(shape, self._network) for shape in shapes]
@@ -111,7 +110,7 @@ class FastPose:
         blob: FloatArray = np.empty((len(windows_xywh), 3, *self._input_hw), dtype=np.float32)
         for row, window in enumerate(windows_xywh):
             self._normalisation.fill(blob[row], cut_out(image_bgr, window, self._network.size_wh))
-        maps = self._network.run(blob)[self._output].astype(np.float32, copy=False)
+        maps = without_overflow(self._network.run(blob)[self._output].astype(np.float32, copy=False))
         maps = np.ascontiguousarray(np.moveaxis(maps, self._points_axis, 1))
         points, scores = read_arg_max(maps) if self._reading == "arg_max" else read_mean_place(maps, self._reading)
         steps = windows_xywh[:, None, 2:] / np.array(maps.shape[:1:-1], dtype=np.float32)

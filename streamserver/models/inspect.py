@@ -115,10 +115,12 @@ class Report:
             lines += [f"            - {note}" for note in suggestion.notes]
         if self.suggestions:
             best = self.element_file(self.suggestions[0])
+            group = best["name"].endswith("_group")
+            ids = ' (its entry in the graph needs "inner_elements_id", e.g. [10001, 10002, 10003])' if group else ""
             return "\n".join(
                 [
                     *lines,
-                    f"  element file for {self.suggestions[0].element}:",
+                    f"  element file for {self.suggestions[0].element}{ids}:",
                     json.dumps(best, indent=4, ensure_ascii=False),
                 ]
             )

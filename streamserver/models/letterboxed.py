@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import threading
 from typing import Any
@@ -60,9 +59,7 @@ class LetterboxedNetwork:
         self.network = PictureNetwork(session, default_size_wh=default_size_wh)
         if self.network.input.channels != 3:
             raise ModelError(f"'{session.name}' takes grey pictures, expected three channels")
-        if np.issubdtype(self.network.input.dtype, np.integer):
-            normalisation = dataclasses.replace(Normalisation(), rgb=normalisation.rgb)
-        self._normalisation = normalisation
+        self._normalisation = self.network.input.takes(normalisation)
         self._buffers = _Buffers(self.size_wh, pad, anchor, math.inf if enlarge else 1.0)
 
     @property

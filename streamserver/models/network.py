@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,11 @@ import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray
 from streamserver.core.errors import ModelError
+from streamserver.models.normalisation import Normalisation
 from streamserver.runtime.session import Session, TensorSpec
+
+Outputs = Sequence[npt.NDArray[Any]]
+"""One array for each output of a file, in its order."""
 
 _DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -22,6 +27,8 @@ _DTYPES: dict[str, type[np.generic]] = {
 _CHANNELS = (1, 3)
 _INT8_ZERO = 128
 """What a network that wants int8 calls 0 is half way between black and white."""
+
+_LARGEST = 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,10 @@ class PictureInput:
         if found is None:
             raise _no_picture(session)
         return found
+
+    def takes(self, wanted: Normalisation) -> Normalisation:
+        """What it is shown: a network that takes whole numbers has its own scale, only the order of channels counts."""
+        return Normalisation(rgb=wanted.rgb) if np.issubdtype(self.dtype, np.integer) else wanted
 
     def tensor(self, blob: FloatArray) -> npt.NDArray[Any]:
         """A (n, channels, H, W) array of float32 in the form that the file wants, filled up to its batch."""
@@ -125,6 +136,13 @@ class PictureNetwork:
                 for spec, output in zip(specs, outputs, strict=True)
             ]
         return [_as_floats(output) for output in outputs]
+
+
+def without_overflow(values: FloatArray) -> FloatArray:
+    """The same maps or numbers, with 0 for those that only a network that has overflowed gives: huge ones and none."""
+    if values.min(initial=0) > -_LARGEST and values.max(initial=0) < _LARGEST:
+        return values
+    return np.where(np.abs(values) < _LARGEST, values, np.float32(0))
 
 
 def _by_picture(spec: TensorSpec, output: npt.NDArray[Any], count: int) -> bool:

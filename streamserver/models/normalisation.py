@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,9 @@ import numpy as np
 from streamserver.core.arrays import FloatArray, ImageBgr
 
 Triple = tuple[float, float, float]
+
+_MOST = 1e9
+"""Nobody means a number beyond this, and float32 could not reckon with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Normalisation:
 
 def _triple(value: Any, name: str) -> Triple:
     values = value if isinstance(value, list | tuple) else [value] * 3
-    good = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)]
+    good = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= _MOST]
     if len(values) != 3 or len(good) != 3:
         raise ValueError(f"{name}: expected a number or three, got {value!r}")
     return (float(good[0]), float(good[1]), float(good[2]))

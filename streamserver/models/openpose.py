@@ -20,7 +20,7 @@ from streamserver.core.errors import ModelError
 from streamserver.core.objects import Pose
 from streamserver.models._people import find_people
 from streamserver.models._skeletons import SKELETONS, Skeleton
-from streamserver.models.network import PictureNetwork
+from streamserver.models.network import PictureNetwork, without_overflow
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
 from streamserver.runtime.session import Session, open_session
@@ -62,7 +62,7 @@ class _Maps:
         return heat[: self.skeleton.joints], fields
 
     def _first(self, output: npt.NDArray[Any]) -> FloatArray:
-        maps: FloatArray = output[0].astype(np.float32, copy=False)
+        maps = without_overflow(output[0].astype(np.float32, copy=False))
         return maps.transpose(2, 0, 1) if self.channels_last else maps
 
 
@@ -84,8 +84,7 @@ class OpenPose:
         self._network = PictureNetwork(session, default_size_wh=_DEFAULT_SIZE_WH)
         if self._network.input.channels != 3:
             raise ModelError(f"'{session.name}' looks at grey pictures; OpenPose networks look at coloured ones")
-        takes_pixels = np.issubdtype(self._network.input.dtype, np.integer)
-        self._normalisation = normalisation or (Normalisation() if takes_pixels else NORMALISATION)
+        self._normalisation = self._network.input.takes(normalisation or NORMALISATION)
         grey = np.full((*self._network.size_wh[::-1], 3), 128, dtype=np.uint8)
         shapes = [output.shape for output in self._network.run(self._blob(grey))]
         maps = _find_maps(shapes)

@@ -7,12 +7,8 @@ asked of it is where its files are.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import logging
-import subprocess
 import sys
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +50,11 @@ class Package:
 
 def installed_file(package: Package) -> Path | None:
     """Where the file is; ``None`` when the package is not installed or this version of it lacks the file."""
+    from importlib import metadata  # here and below: each engine loads this module, few of them use it
+
     try:
-        distribution = importlib.metadata.distribution(package.name)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
+        distribution = metadata.distribution(package.name)
+    except (metadata.PackageNotFoundError, ValueError):
         return None
     path = Path(str(distribution.locate_file(package.file)))
     return path if path.is_file() else None
@@ -74,6 +72,8 @@ def fetch(package: Package, target: Path, *, sha256: str, answer_s: float) -> No
     Raises:
         DownloadError: pip is missing or fails, or the wheel does not hold the right file; nothing is left behind.
     """
+    import tempfile
+
     try:
         with tempfile.TemporaryDirectory(prefix=".package-", dir=target.parent) as folder:
             wheel = _download_wheel(package, Path(folder), answer_s)
@@ -87,6 +87,8 @@ def fetch(package: Package, target: Path, *, sha256: str, answer_s: float) -> No
 
 
 def _download_wheel(package: Package, folder: Path, answer_s: float) -> Path:
+    import subprocess
+
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--quiet"]
     network = [f"--timeout={max(1, round(answer_s))}", "--retries=1"]
     command = [sys.executable, "-m", "pip", "download", *options, *network, f"--dest={folder}", package.requirement]
@@ -106,6 +108,8 @@ def _download_wheel(package: Package, folder: Path, answer_s: float) -> Path:
 
 def _extract(package: Package, wheel: Path, target: Path) -> str:
     """Writes the file to ``target`` and returns its checksum."""
+    import zipfile
+
     digest = hashlib.sha256()
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(package.file) as source, target.open("wb") as file:

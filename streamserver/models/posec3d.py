@@ -12,6 +12,7 @@ import numpy.typing as npt
 from streamserver.core.arrays import FloatArray
 from streamserver.core.errors import ModelError
 from streamserver.models._pose_clips import POINTS, ClipShape, Points, clips, mirrored
+from streamserver.models.resnet import activate
 from streamserver.models.suggestion import Suggestion
 from streamserver.runtime.session import Session, TensorSpec, open_session
 
@@ -140,9 +141,7 @@ def _shares(rows: FloatArray) -> FloatArray:
     """Rows that are certainties as they are, others (logits) by softmax."""
     if (rows >= 0).all() and np.abs(rows.sum(axis=1) - 1).max() < _SUM_TOLERANCE:
         return rows
-    powers = np.exp(rows - rows.max(axis=1, keepdims=True))
-    shares: FloatArray = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+    return np.stack([activate(row, "softmax") for row in rows])
 
 
 def _other_layout(session: Session) -> ModelError:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from streamserver.core.arrays import Detections, FloatArray, ImageBgr
 from streamserver.core.errors import ModelError
-from streamserver.models.found import Found
+from streamserver.models.detector import Found, Reading
 from streamserver.models.network import PictureNetwork
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
-from streamserver.runtime.session import Session, open_session
+from streamserver.runtime.session import Session
 
 USUAL = Normalisation.from_mean_std(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], rgb=False)
 """What PP-OCR's own networks were trained with: these numbers in this order, on channels that come blue first."""
@@ -58,6 +55,8 @@ class PpocrDet:
     """
 
     class_count = 1
+    class_names: tuple[str, ...] = ()
+    layout = "one map of text and background"
 
     def __init__(
         self, session: Session, *, normalisation: Normalisation | None = None, options: DbOptions | None = None
@@ -67,9 +66,10 @@ class PpocrDet:
         self._normalisation = normalisation or USUAL
         width, height = self._network.size_wh
         sample = self._network.run(np.zeros((1, 3, height, width), dtype=np.float32))[0]
-        if sample.ndim != 4 or sample.shape[1] != 1:
+        if sample.ndim != 4 or sample.shape[1] != 1 or sample.size == 0 or sample.dtype != np.float32:
             raise ModelError(
-                f"'{session.name}' finds no text: expected an output [n, 1, H, W], got {list(sample.shape)}"
+                f"'{session.name}' finds no text: expected an output [n, 1, H, W] of floats, got "
+                f"{list(sample.shape)} {sample.dtype}"
             )
 
     @property
@@ -115,20 +115,11 @@ class PpocrDet:
         return fixed_w or free_w, fixed_h or free_h
 
 
-def load(
-    path: Path,
-    *,
-    device: str = "auto",
-    threads: int = 1,
-    normalisation: Normalisation | None = None,
-    classes: tuple[int, ...] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> PpocrDet:
-    """Opens an ONNX file; ``options`` are the fields of ``DbOptions``. See ``load_detector`` for the others."""
-    if classes not in (None, (0,)):
-        raise ModelError(f"'{path.name}' has the one class 0, asked for numbers {classes}")
-    session = open_session(path, device=device, threads=threads)
-    return PpocrDet(session, normalisation=normalisation, options=DbOptions(**(options or {})))
+def load(session: Session, reading: Reading) -> PpocrDet:
+    """The detector of a file; ``options`` are the fields of ``DbOptions``."""
+    if reading.classes not in (None, (0,)):
+        raise ModelError(f"'{session.name}' has the one class 0, asked for numbers {reading.classes}")
+    return PpocrDet(session, normalisation=reading.normalisation, options=DbOptions(**reading.options))
 
 
 def suggest(session: Session) -> Suggestion | None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray, ImageBgr
-from streamserver.core.errors import ConfigError, ModelError
+from streamserver.core.errors import ConfigError, ModelError, StreamServerError
 from streamserver.core.objects import Recognition
 from streamserver.core.plates import DIGITS, LAST_CHARACTERS, LETTERS, PROVINCES, SEPARATORS
 from streamserver.models._ctc import Decoded, beam_search, greedy, softmax
@@ -33,6 +33,9 @@ METADATA_KEY = "character"
 _DEFAULT_SIZE_WH = (320, 48)
 _WIDTH_STEP, _MAX_WIDTH = 160, 2560
 _ROW_SUM_TOLERANCE = 0.01
+_MOST_HEIGHT, _LEAST_CHARACTERS = 64, 12
+"""Of files that may be readers, though they do not say so: their pictures are lines, and they know the digits."""
+
 _SPACES = " \u3000"
 
 
@@ -215,13 +218,13 @@ def read_characters(path: Path) -> tuple[str, ...]:
 
 
 def suggest(session: Session) -> Suggestion | None:
-    """Whether the file reads lines of text: a picture of a fixed small or free height in, many characters out."""
-    outputs = [spec.shape for spec in session.outputs]
-    if len(session.inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 3 or len(session.inputs[0].shape) != 4:
+    """How the ppocr_rec element would run the file; ``None`` if it cannot."""
+    shapes = [spec.shape for spec in session.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 3:
         return None
     named = METADATA_KEY in session.metadata
-    count = outputs[0][2]
-    if not named and (count is None or count < 90):
+    count = shapes[0][2] if named else _count_characters(session)
+    if not named and count is None:
         return None
     where = "in the file" if named else "in a file of their own"
     return Suggestion(
@@ -231,6 +234,25 @@ def suggest(session: Session) -> Suggestion | None:
         notes=() if named else ("class_names_file must be the list of characters that the network was trained with",),
         certainty=0.9 if named else 0.5,
     )
+
+
+def _count_characters(session: Session) -> int | None:
+    """Of a file that does not name its characters; ``None`` unless it says of a line of grey what a reader says.
+
+    That is: for each column of a picture much wider than high, or as high as it likes, a probability of each of many
+    characters, which together make 1.
+    """
+    try:
+        network = PictureNetwork(session, default_size_wh=_DEFAULT_SIZE_WH)
+        width, height = network.size_wh
+        outputs = network.run(np.zeros((1, 3, height, width), dtype=np.float32))
+    except StreamServerError:
+        return None
+    if outputs[0].size == 0 or height > _MOST_HEIGHT:
+        return None
+    sums_to_one = [axis for axis in (2, 1) if np.abs(outputs[0].sum(axis=axis) - 1).max() <= _ROW_SUM_TOLERANCE]
+    count = outputs[0].shape[sums_to_one[0]] if sums_to_one else 0
+    return count if count >= _LEAST_CHARACTERS else None
 
 
 def _free_width(text_width: int) -> int:

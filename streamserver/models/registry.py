@@ -105,8 +105,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"class names '{path}' cannot be read: {e}") from e
+    except OSError as e:
+        raise ConfigError(f"class names '{path}' cannot be read: {e.strerror or e}") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"class names '{path}' cannot be read: {e}", cure="save the file as UTF-8") from e
     names = tuple(line.strip() for line in text.rstrip().splitlines())
     if not names:
         raise ConfigError(f"class names '{path}': the file is empty", cure="write one class name a line")

@@ -69,9 +69,7 @@ class ResNet:
         self._network = PictureNetwork(session, default_size_wh=(DEFAULT_SIDE, DEFAULT_SIDE))
         channels = self._network.input.channels
         self._grey = grey or channels == 1
-        self._normalisation = normalisation or Normalisation()
-        if np.issubdtype(self._network.input.dtype, np.integer):
-            self._normalisation = Normalisation(rgb=self._normalisation.rgb)
+        self._normalisation = self._network.input.takes(normalisation or Normalisation())
         self._buffers = _Buffers(self._network.size_wh, channels)
         samples = np.stack([self.run(picture) for picture in _sample_pictures(self._network.size_wh)])
         self.count = samples.shape[1]
@@ -105,7 +103,8 @@ class ResNet:
     def run(self, image_bgr: ImageBgr) -> FloatArray:
         """The network's numbers, float32 (count,), for a picture (height, width, 3), which is not written to."""
         outputs = self._network.run(self.prepare(image_bgr))
-        if len(outputs) != 1 or outputs[0].dtype != np.float32 or max((0, *outputs[0].shape)) != outputs[0].size:
+        fitting = len(outputs) == 1 and outputs[0].dtype == np.float32 and outputs[0].size > 0
+        if not fitting or max(outputs[0].shape, default=0) != outputs[0].size:
             raise ModelError(
                 f"'{self._network.name}' is no classifier and no feature extractor: expected one output [1, k] of "
                 f"floats, got {', '.join(f'{list(output.shape)} {output.dtype}' for output in outputs)}"

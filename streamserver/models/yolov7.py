@@ -5,15 +5,15 @@ As YOLOv5, but for other anchors, and boxes of all classes suppress each other, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import dataclasses
 
-from streamserver.models._yolo_anchored import anchored_family, load_anchored, suggest_anchored
 from streamserver.models._yolo_cells import Anchors
 from streamserver.models._yolo_detector import YoloDetector
-from streamserver.models.normalisation import Normalisation
+from streamserver.models._yolo_layout import Scheme
+from streamserver.models.detector import Reading
 from streamserver.models.suggestion import Suggestion
+from streamserver.models.yolov5 import ANCHORS_OF_FOUR_GRIDS, suggest_anchored
+from streamserver.models.yolov5 import FAMILY as YOLOV5
 from streamserver.runtime.session import Session
 
 ANCHORS: Anchors = (
@@ -23,30 +23,16 @@ ANCHORS: Anchors = (
 )
 """Of yolov7 and yolov7x; yolov7-tiny has those of YOLOv5."""
 
-FAMILY = anchored_family("YOLOv7", ANCHORS, class_aware=False)
+FAMILY = dataclasses.replace(
+    YOLOV5, scheme=Scheme("YOLOv7", ((3, ANCHORS), (4, ANCHORS_OF_FOUR_GRIDS))), class_aware=False
+)
 
 
-def load(
-    path: Path,
-    *,
-    device: str = "auto",
-    threads: int = 1,
-    normalisation: Normalisation | None = None,
-    classes: tuple[int, ...] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> YoloDetector:
-    """Opens an ONNX file; see ``load_detector`` for the arguments."""
-    return load_anchored(
-        path,
-        FAMILY,
-        device=device,
-        threads=threads,
-        normalisation=normalisation,
-        classes=classes,
-        options=options,
-    )
+def load(session: Session, reading: Reading) -> YoloDetector:
+    """The detector of a file; see ``YoloDetector``."""
+    return YoloDetector(session, FAMILY, reading)
 
 
 def suggest(session: Session) -> Suggestion | None:
     """How the yolov7 element would run the file; ``None`` if it cannot."""
-    return suggest_anchored(session, FAMILY, element="yolov7", certainty=0.5)
+    return suggest_anchored(session, FAMILY, element="yolov7", certainty=0.5, of_lists=0.45)

@@ -6,8 +6,8 @@ loaded, see ``_yolov8_layout``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from streamserver.core.objects import Pose, Recognition, TurnedBox
 from streamserver.geometry.boxes import cxcywh_to_xyxy
 from streamserver.geometry.nms import nms
 from streamserver.geometry.rotated import rotated_nms
-from streamserver.models._yolov8_heads import Candidates, CellHead, EndToEndHead, Head, Outputs, Task
+from streamserver.models._yolov8_heads import Candidates, CellHead, EndToEndHead, Head, Task
 from streamserver.models._yolov8_layout import (
     Sample,
     class_scores,
@@ -31,13 +31,16 @@ from streamserver.models._yolov8_layout import (
     within_unit,
 )
 from streamserver.models._yolov8_masks import cut_segment
-from streamserver.models.found import Found
+from streamserver.models.detector import Found, Reading, choose_classes, choose_names
 from streamserver.models.letterboxed import DEFAULT_SIDE, LetterboxedNetwork
+from streamserver.models.network import Outputs
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
 from streamserver.models.ultralytics import ExportNotes
-from streamserver.runtime.session import Session, open_session
+from streamserver.runtime.session import Session
 from streamserver.vision.letterbox import LetterboxMap
+
+logger = logging.getLogger(__name__)
 
 MAX_OBJECTS = 300
 """More are not reported of one picture (CONTRACT 3.2)."""
@@ -56,41 +59,39 @@ class YoloV8:
 
     Args:
         session: the loaded file.
-        task: what it is for.
-        normalisation: what the network wants to see; ``None`` for ``USUAL``. Networks that take whole numbers get
-            pixels as they are, in its colour order.
-        classes: the class numbers to report, renumbered from 0 in this order; ``None`` for all.
-        keypoints: number and form (2 or 3 numbers) of the key points, where the file does not say.
+        reading: what is said of the file. ``options``: ``task_type``, one of ``Task``, ``Detect`` if absent;
+            ``keypoints``, number and form (2 or 3 numbers) of the key points, e.g. ``[17, 3]``, where the file does
+            not say.
 
     Attributes:
         class_count: classes it can report; 0 where the file does not say (end to end without names).
+        class_names: their names, where the file says them.
         layout: how the file writes its results down, in words.
 
     Raises:
         ModelError: the file is for another task, or has no known layout; says what was expected and found.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        task: Task = Task.DETECT,
-        normalisation: Normalisation | None = None,
-        classes: tuple[int, ...] | None = None,
-        keypoints: tuple[int, int] | None = None,
-    ) -> None:
-        self.task = task
-        self._network = _network(session, task, normalisation)
+    def __init__(self, session: Session, reading: Reading | None = None) -> None:
+        reading = reading or Reading()
+        self.task, keypoints = _read_options(session.name, reading.options)
+        self._network = _network(session, self.task, reading.normalisation)
         sample = _sample(self._network, keypoints)
-        self._head: Head | None = find_head(sample, task)
-        self._prototypes = find_prototypes(sample) if task is Task.SEG else None
+        self._head: Head | None = find_head(sample, self.task)
+        self._prototypes = find_prototypes(sample) if self.task is Task.SEG else None
         self.layout = _layout(sample, self._head)
+        if isinstance(self._head, CellHead) and self._head.grid is None and not _are_pixels(sample, self._head):
+            logger.warning(
+                "'%s' is read as YOLOv8, but the middles of its boxes are no pixels: if nothing is found, "
+                "'python -m streamserver.models inspect %s' says what else it may be",
+                session.name,
+                session.name,
+            )
         scores = class_scores(sample)
         known = self._head.columns.classes if self._head else 0 if scores is None else scores.shape[1]
-        if classes is not None and (not classes or (known and max(classes) >= known)):
-            raise ModelError(f"'{session.name}' has {known} classes, asked for numbers {classes}")
-        self._wanted: IntArray | None = None if classes is None else np.array(classes, dtype=np.int64)
-        self.class_count = known if classes is None else len(classes)
+        self._wanted = choose_classes(session.name, reading.classes, known)
+        self.class_count = known if self._wanted is None else len(self._wanted)
+        self.class_names = choose_names(sample.notes.names, self._wanted)
 
     @property
     def description(self) -> str:
@@ -166,29 +167,9 @@ class YoloV8:
         return Recognition(scores=(float(scores[best]),), class_ids=(best,))
 
 
-def load(
-    path: Path,
-    *,
-    device: str = "auto",
-    threads: int = 1,
-    normalisation: Normalisation | None = None,
-    classes: tuple[int, ...] | None = None,
-    options: Mapping[str, Any],
-) -> YoloV8:
-    """Opens an ONNX file; see ``YoloV8`` and ``open_session``.
-
-    Args:
-        path: the file.
-        device: see ``open_session``.
-        threads: see ``open_session``.
-        normalisation: see ``YoloV8``.
-        classes: see ``YoloV8``.
-        options: ``task_type``, one of ``Task``, ``Detect`` if absent; ``keypoints``, e.g. ``[17, 3]``, for files
-            that do not say.
-    """
-    task, keypoints = _read_options(path.name, options)
-    session = open_session(path, device=device, threads=threads)
-    return YoloV8(session, task=task, normalisation=normalisation, classes=classes, keypoints=keypoints)
+def load(session: Session, reading: Reading) -> YoloV8:
+    """The detector of a file; see ``YoloV8``."""
+    return YoloV8(session, reading)
 
 
 def suggest(session: Session) -> Suggestion | None:
@@ -250,10 +231,16 @@ def _certainty(sample: Sample, head: Head | None, task: Task) -> float:
         return 0.3 if anchors and head.columns.classes != _COCO_CLASSES else 0.7
     if task is Task.POSE and not has_points(sample, head.rows(sample.outputs)):
         return 0.0
-    if "transposed" not in head.words or (task is Task.DETECT and head.columns.classes == _COCO_CLASSES):
-        return 0.92
+    if not _are_pixels(sample, head):
+        return 0.0
+    usual = "transposed" not in head.words or (task is Task.DETECT and head.columns.classes == _COCO_CLASSES)
+    return 0.92 if usual else 0.4
+
+
+def _are_pixels(sample: Sample, head: CellHead) -> bool:
+    """Whether the middles of boxes are pixels, all over the picture; those of a YOLOX are offsets within a cell."""
     middles = head.rows(sample.outputs)[:, :2]
-    return 0.4 if np.median(np.abs(middles)) > min(sample.size_wh) / 8 else 0.0
+    return bool(np.median(np.abs(middles)) > min(sample.size_wh) / 8)
 
 
 def _layout(sample: Sample, head: Head | None) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray
-from streamserver.core.errors import StreamServerError
 from streamserver.models.faces import (
     POINTS,
     STRIDES,
@@ -23,6 +22,7 @@ from streamserver.models.faces import (
     grid_cells,
     grown_sizes,
     shapes_of,
+    suggest_finder,
 )
 from streamserver.models.suggestion import Suggestion
 from streamserver.runtime.session import Session
@@ -110,17 +110,12 @@ def suggest(session: Session) -> Suggestion | None:
     """How to run a YuNet file; ``None`` for any other."""
     if len(session.outputs) != _HEADS_PER_STRIDE * len(STRIDES):
         return None
-    try:
-        finder = YuNet(session)
-    except StreamServerError:
-        return None
-    size = "x".join(map(str, finder.input_size((640, 640)))) if None not in session.inputs[0].shape else "any size"
-    return Suggestion(
-        element="retinaface",
-        layout=f"YuNet: faces with 5 points, {len(STRIDES)} strides of 4 outputs, {size}",
+    return suggest_finder(
+        YuNet,
+        session,
+        layout=f"YuNet: faces with 5 points, {len(STRIDES)} strides of {_HEADS_PER_STRIDE} outputs",
         configure={"score_threshold": 0.6, "threshold_nms": 0.4},
-        notes=("pixels as they are, blue first: leave 'mean', 'std' and 'bgr2rgb' out",),
-        certainty=0.95,
+        note="pixels as they are, blue first: leave 'mean', 'std' and 'bgr2rgb' out",
     )
 
 

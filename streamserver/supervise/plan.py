@@ -15,9 +15,8 @@ from typing import Any
 
 from streamserver import plugins
 from streamserver.core.errors import BadRequestError, GraphError, UnknownAlgorithmError
-from streamserver.core.messages import local_path
 from streamserver.core.settings import PROJECT_DIR, Settings
-from streamserver.core.urls import source_type
+from streamserver.core.urls import local_path, source_type
 from streamserver.graph.check import require_channels_ok, require_ok
 from streamserver.graph.demo import DEFAULT_FPS, DETECTOR_CHOICES, Channel, Demo, HttpAddress, read_demo
 from streamserver.graph.fields import Fields
@@ -127,7 +126,7 @@ def algorithms_of(request: Mapping[str, Any], known_types: Mapping[int, str]) ->
 
 
 def is_finite(request: Mapping[str, Any]) -> bool:
-    """True for a source that ends by itself: a file."""
+    """True for a source that ends by itself: a file, or a folder of pictures."""
     return source_type(_address(request)) == "VIDEO"
 
 
@@ -167,12 +166,21 @@ def _part(entry: AlgorithmEntry, data: dict[str, Any], port: int, settings: Sett
         if not isinstance(answer, GraphOverrides):
             staged = read_staged(stage, answer)
             return _Part(staged.channel, staged.graph, staged.filters, base_dir)
-    sample_channel = read_demo(config_dir / f"{entry.name}_demo.json").channels[0]
+    sample_channel = _sample_demo(config_dir, entry.name).channels[0]
     graphs = {graph.graph_id: graph for graph in read_sample(config_dir, answer.graph)}
     graph = graphs.get(sample_channel.graph_id, next(iter(graphs.values())))
     foreign = settings.engine_binary is not None  # its tree's graphs need not have the elements of ours
     graph = apply_overrides(graph, overrides_that_fit(graph, answer.elements) if foreign else answer.elements)
     return _Part({**sample_channel.to_json(), **answer.channel}, graph, tuple(answer.filters), base_dir)
+
+
+def _sample_demo(config_dir: Path, name: str) -> Demo:
+    """The demo file of a sample, which is called like the sample."""
+    path = config_dir / f"{name}_demo.json"
+    others = [] if path.exists() else sorted(file.name for file in config_dir.glob("*_demo.json"))
+    if others:
+        raise GraphError(f"{path}: not found", cure=f"rename {' or '.join(others)}, which is there, to {path.name}")
+    return read_demo(path)
 
 
 def _graph(part: _Part, index: int, port: int, settings: Settings) -> RawGraph:
@@ -231,6 +239,8 @@ def _channels(
 ) -> tuple[Channel, ...]:
     """One channel a part; address, loops and pace are the task's, so that all can share one reader."""
     kind = source_type(address)
+    if kind == "VIDEO" and Path(address).is_dir():
+        kind = "IMG_DIR"
     if kind == "HTTP" and settings.engine_binary is not None:
         kind = "VIDEO"
     common = {

@@ -26,12 +26,17 @@ def encode_jpeg(image_bgr: ImageBgr, *, quality: int = JPEG_QUALITY) -> bytes:
 
 
 def decode_jpeg(data: bytes) -> ImageBgr:
-    """The picture in ``data``, blue first; PNG and BMP will do, too.
+    """The picture in ``data``, blue first and upright, 8 bits a colour; PNG, BMP and WebP will do, too.
+
+    Grey pictures get three equal colours, transparency is left out.
 
     Raises:
         ValueError: it is none.
     """
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as e:  # more pixels than it will have
+        raise ValueError(f"{len(data)} bytes that are no picture: {e.err}") from e
     if image is None:
         raise ValueError(f"{len(data)} bytes that are no picture")
     return np.asarray(image, dtype=np.uint8)

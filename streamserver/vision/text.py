@@ -39,7 +39,6 @@ _ENDINGS = frozenset({".ttf", ".ttc", ".otf"})
 
 _BUILT_IN = "sans"
 _WEIGHT = 400
-_FALLBACK = "?"
 
 
 class FontError(ValueError):
@@ -125,7 +124,7 @@ class TextWriter:
                 "'font_library', or install one (Debian: fonts-wqy-microhei)",
                 line,
             )
-        return line.encode("ascii", "replace").decode("ascii").replace("?", _FALLBACK)
+        return line.encode("ascii", "replace").decode("ascii")
 
     @staticmethod
     def _put_with_pillow(

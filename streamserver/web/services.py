@@ -50,5 +50,7 @@ def check_by_dry_run(request: dict[str, Any], settings: Settings) -> None:
 
 
 def is_readable_file(path: str) -> bool:
-    """True when this server could play the file at ``path``."""
-    return "\0" not in path and os.access(path, os.R_OK) and Path(path).is_file()
+    """True when this server could play the file at ``path``, or show the pictures of the folder there."""
+    if "\0" in path or not os.access(path, os.R_OK):
+        return False
+    return Path(path).is_file() or (Path(path).is_dir() and os.access(path, os.X_OK))

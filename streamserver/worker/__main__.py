@@ -31,17 +31,26 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; leaves with ``USAGE`` when it is wrong."""
     parser = _Parser(
         prog="python -m streamserver.worker",
-        description="Runs the element graphs of a demo file; relative paths are relative to the working directory.",
+        description="Runs the element graphs of a demo file (docs/graphs.md).",
         allow_abbrev=False,
     )
     parser.add_argument(
         "--demo_config_path", type=Path, default=Path(DEFAULT_DEMO), help="the demo file (default: %(default)s)"
     )
     parser.add_argument(
+        "--base_dir",
+        type=Path,
+        default=Path(),
+        help="what relative paths in the files count from, like sophon-stream's samples/build (default: where you are)",
+    )
+    parser.add_argument(
         "--task_dir", type=Path, help="the task's folder, for status and log; without it, log to stderr"
     )
     parser.add_argument("--run", default="", help="the task's key: which accepted version this process belongs to")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not options.base_dir.is_dir():
+        parser.error(f"--base_dir: there is no folder '{options.base_dir}'")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +82,7 @@ def _run(options: argparse.Namespace, values: settings.Settings) -> int:
 
     cv2.setNumThreads(1)
     heartbeat = Heartbeat(options.task_dir, options.run)
-    app = App(options.demo_config_path, settings=values, base_dir=Path.cwd(), heartbeat=heartbeat)
+    app = App(options.demo_config_path, settings=values, base_dir=options.base_dir.absolute(), heartbeat=heartbeat)
     ending = app.run()
     logging.shutdown()
     if ending.signal_number:

@@ -131,7 +131,9 @@ class App:
             logger.error("%s: %s", exitcodes.describe(code), reason, exc_info=self._failure if unlogged else None)
             self._heartbeat.last(snapshot, reason)
         else:
-            logger.info("ends: %s", "stopped" if self._signal_number else "all channels have ended")
+            frames = snapshot.frames if snapshot else 0
+            how = "stopped" if self._signal_number else "all channels have ended"
+            logger.info("ends: %s; frames analysed: %d", how, frames)
             self._heartbeat.last(snapshot, "")
         return Ending(code, self._signal_number, tuple(left_behind))
 

@@ -9,7 +9,7 @@ from streamserver import elements
 from streamserver.core.settings import Settings
 from streamserver.engine.runner import Runner
 from streamserver.graph.check import require_channels_ok, require_ok
-from streamserver.graph.demo import read_demo
+from streamserver.graph.demo import read_demo, slips
 from streamserver.graph.normalise import normalise
 from streamserver.graph.read import read_graphs, resolve
 from streamserver.models.store import ModelStore
@@ -32,6 +32,8 @@ def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_l
         GraphError: a file is wrong; says which and how to mend it.
     """
     demo = read_demo(demo_path)
+    for slip in slips(demo):
+        logger.warning("%s: %s", demo_path, slip)
     raw_graphs = read_graphs(resolve(base_dir, demo.engine_config_path), base_dir)
     require_channels_ok(demo.channels, raw_graphs, file=str(demo_path))
     used = {channel.graph_id for channel in demo.channels}

@@ -1,7 +1,9 @@
-"""Short real clips for the graphs: the first frames of the shared recordings, small enough to be analysed in a test."""
+"""Short real clips and picture folders for the graphs: from the shared recordings, small enough for a test."""
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 
 from streamserver.core.arrays import ImageBgr
+from streamserver.vision.codec import decode_jpeg, encode_jpeg
 from tests.assets import clip, media
 
 PEOPLE, FACES, PLATES, MIXED = "vtest.avi", "facenet_pytorch_video.mp4", "plates/street", "faces and plates"
@@ -27,6 +30,21 @@ def make_clip(name: str, folder: Path, *, frames: int) -> Path:
     target = folder / f"{Path(name).stem}_{frames}.avi"
     if not target.exists():
         write_clip(target, _pictures(name, frames))
+    return target
+
+
+def make_folder(name: str, folder: Path, *, pictures: int) -> Path:
+    """A folder of so many pictures: those of ``PLATES`` as they are, of many sizes, else the first frames of a clip."""
+    target = folder / f"{Path(name).stem}_{pictures}"
+    if target.exists():
+        return target
+    target.mkdir(parents=True)
+    if name == PLATES:
+        for number, file in zip(range(pictures), itertools.cycle(_street_pictures()), strict=False):
+            shutil.copy(file, target / f"{number:04}{file.suffix}")
+        return target
+    for number, picture in enumerate(_pictures(name, pictures)):
+        (target / f"{number:04}.jpg").write_bytes(encode_jpeg(picture))
     return target
 
 
@@ -54,9 +72,9 @@ def _pictures(name: str, frames: int) -> Iterator[ImageBgr]:
             yield _fitted(next(plates if number % 3 else faces), _SIZE_WH[PLATES])
         return
     if name == PLATES:
-        files = sorted(media("plates/street").glob("*.jpg"), key=lambda file: (file.name[0] != "_", file.name))
+        files = _street_pictures()
         for number in range(frames):
-            yield _fitted(_read(files[number % len(files)]), _SIZE_WH[name])
+            yield _fitted(decode_jpeg(files[number % len(files)].read_bytes()), _SIZE_WH[name])
         return
     with av.open(str(clip(name))) as container:
         for number, frame in enumerate(container.decode(video=0)):
@@ -66,10 +84,9 @@ def _pictures(name: str, frames: int) -> Iterator[ImageBgr]:
             yield _fitted(picture, _SIZE_WH[name]) if name in _SIZE_WH else picture
 
 
-def _read(path: Path) -> ImageBgr:
-    image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None, path
-    return image.astype(np.uint8, copy=False)
+def _street_pictures() -> list[Path]:
+    """Those whose name is the plate's text come first."""
+    return sorted(media("plates/street").glob("*.jpg"), key=lambda file: (file.name[0] != "_", file.name))
 
 
 def _fitted(picture: ImageBgr, size_wh: tuple[int, int]) -> ImageBgr:

@@ -91,6 +91,7 @@ class Row:
 
     Attributes:
         reads, builds, runs: ``yes``, or what went wrong; empty for a step that was not reached.
+        sources: what the channels read, and how often.
         expected: messages that must come, one a processed frame; 0 where a filter decides.
         posted: messages that came.
         problems: what is wrong with them, the first few.
@@ -107,6 +108,7 @@ class Row:
     reads: str = ""
     builds: str = ""
     runs: str = ""
+    sources: str = ""
     expected: int = 0
     posted: int = 0
     problems: list[str] = field(default_factory=list)
@@ -189,7 +191,9 @@ def run_graph_file(sample: str, graph_file: str, bench: Bench) -> list[Row]:
         outcome = _run(task, bench.settings)
         for row in rows:
             row.builds, row.runs = outcome
-            _judge(row, receiver, [c for c in channels if c.graph_id == row.graph_id], bench)
+            own = [channel for channel in channels if channel.graph_id == row.graph_id]
+            row.sources = f"{len(own)} {own[0].source_type}" + (f" x {own[0].loop_num}" if own[0].loop_num > 1 else "")
+            _judge(row, receiver, own, bench)
     return rows
 
 
@@ -221,17 +225,34 @@ def _without_display(graph: RawGraph, row: Row) -> RawGraph:
 
 
 def _channels(tree: Tree, graph_file: str, bench: Bench) -> list[Channel]:
-    """The sample's own channels on a real clip, as fast as it goes."""
-    name = _CLIPS.get(tree.sample, clips.PEOPLE)
-    clip = clips.make_clip(name, bench.folder / "clips", frames=bench.frames)
+    """The sample's own channels on a real clip or real pictures, as fast as they go."""
     channels = tree.channels(graph_file)
     by_graph = Counter[int]()
     kept = []
     for channel in channels:
         by_graph[channel.graph_id] += 1
         if by_graph[channel.graph_id] <= bench.channels:
-            kept.append(replace(channel, url=str(clip), source_type="VIDEO", loop_num=1, fps=-1))
+            kept.append(_on_real_frames(channel, _CLIPS.get(tree.sample, clips.PEOPLE), bench))
     return kept
+
+
+def _on_real_frames(channel: Channel, name: str, bench: Bench) -> Channel:
+    """The channel on a folder of pictures if it reads one, shown as often as the sample says, else on a clip."""
+    if channel.source_type != "IMG_DIR":
+        clip = clips.make_clip(name, bench.folder / "clips", frames=bench.frames)
+        return replace(channel, url=str(clip), source_type="VIDEO", loop_num=1, fps=-1)
+    pictures = _pictures_of(channel, bench)
+    return replace(channel, url=str(clips.make_folder(name, bench.folder / "pictures", pictures=pictures)), fps=-1)
+
+
+def _pictures_of(channel: Channel, bench: Bench) -> int:
+    """How many there are in the folder of an IMG_DIR, so that all loops together have the frames of a clip."""
+    assert channel.loops is not None
+    return max(1, bench.frames // channel.loops)
+
+
+def _frames_of(channel: Channel, bench: Bench) -> int:
+    return bench.frames if channel.source_type == "VIDEO" else _pictures_of(channel, bench) * channel.loop_num
 
 
 def _prepare(
@@ -253,8 +274,6 @@ def _prepare(
         graph = _with_free_port(graph, [channel.channel_id for channel in channels])
         filters, channel_id = _filters(graph, row)
         push = PushTarget(ip="127.0.0.1", port=port, path=f"/{graph.graph_id}", extra={"retry_s": 5})
-        if all(element.name != "http_push" for element in graph.elements):
-            row.notes.append("http_push appended")
         ready.append(add_sinks(absolutise(graph, tree.base_dir), filters=filters, channel_id=channel_id, push=push))
     write_graphs(ready, task)
     write_demo(Demo(channels=tuple(channels), engine_config_path="engine.json"), task / "demo.json")
@@ -353,7 +372,7 @@ def _judge(row: Row, receiver: Receiver, channels: Sequence[Channel], bench: Ben
     row.problems = [problem for body in bodies for problem in problems_of(body)][:5]
     messages = [json.loads(body) for body in bodies]
     if row.sample not in _AREAS:
-        row.expected = sum(-(-bench.frames // channel.sample_interval) for channel in channels)
+        row.expected = sum(-(-_frames_of(channel, bench) // channel.sample_interval) for channel in channels)
     for channel in channels:
         ids = [m["mFrame"]["mFrameId"] for m in messages if m["mFrame"]["mChannelId"] == channel.channel_id]
         if ids != sorted(set(ids)) or any(i % channel.sample_interval for i in ids):

@@ -19,7 +19,7 @@ from streamserver.core.errors import BadRequestError, StreamServerError, TaskNot
 from streamserver.core.files import new_key, read_json, write_atomically, write_json
 from streamserver.core.states import ALIVE, ENDED, TaskState, may_follow, wire_status
 from streamserver.core.status import ClientStatus, EngineStatus
-from streamserver.core.urls import is_http_url, mask_credentials, source_type
+from streamserver.core.urls import is_http_url, local_path, mask_credentials, source_type
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -77,6 +77,11 @@ def test_keys_are_plain_and_never_the_same() -> None:
 )
 def test_the_source_type_follows_from_the_address(address: str, expected: str) -> None:
     assert source_type(address) == expected
+
+
+def test_file_addresses_name_local_paths() -> None:
+    assert local_path("/clips/a%20b.mp4") == "/clips/a%20b.mp4"
+    assert local_path("FILE:///clips/a%20b.mp4") == "/clips/a b.mp4"
 
 
 @pytest.mark.parametrize(

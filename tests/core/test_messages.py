@@ -14,7 +14,6 @@ from streamserver.core.examples import NEW_TASK_BODY
 from streamserver.core.messages import (
     CreateRequest,
     canonical,
-    local_path,
     parse_create,
     parse_task_id,
     spec_hash,
@@ -243,11 +242,6 @@ def test_a_task_is_named_by_text_or_number(body: bytes, name: str) -> None:
 def test_a_task_that_is_not_named_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError):
         parse_task_id(body, max_bytes=_MAX_BYTES)
-
-
-def test_file_addresses_name_local_paths() -> None:
-    assert local_path("/clips/a%20b.mp4") == "/clips/a%20b.mp4"
-    assert local_path("FILE:///clips/a%20b.mp4") == "/clips/a b.mp4"
 
 
 def test_every_single_value_replaced_by_every_kind_gives_a_request_or_one_of_our_errors() -> None:

@@ -35,3 +35,11 @@ def test_old_readings_no_longer_count() -> None:
     votes = counted(("a", 1.0), ("a", 1.0), ("b", 0.4), ("b", 0.4), window=2)
     assert votes.winner() == ("b", pytest.approx(0.4))
     assert len(votes) == 2
+
+
+def test_the_last_readings_may_be_kept_alone() -> None:
+    votes = counted(("a", 1.0), ("a", 1.0), ("b", 0.4))
+    votes.keep_last(1)
+    assert votes.winner() == ("b", pytest.approx(0.4))
+    votes.keep_last(5)
+    assert len(votes) == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamserver.geometry.boxes import iou_matrix
-from streamserver.models.yolox import YoloX
+from streamserver.models.detector import load_detector
 from tests.assets import clip, model
 from tests.e2e.harness import ledger, server, task, wait_for
 
@@ -65,8 +65,8 @@ def assert_pictures_show_the_person(report: dict, weights: Path) -> None:  # typ
         assert 20 < crop.shape[0] <= 432 and 20 < crop.shape[1] <= 768
         box = event["Box"]
         reported = np.array([[box["LeftTopX"], box["LeftTopY"], box["RightBtmX"], box["RightBtmY"]]], np.float32)
-        detector = YoloX.load(weights, device="cpu")
-        found = detector.detect(scene, min_scores=np.full(80, 0.1, np.float32), iou_threshold=0.5)
+        detector = load_detector(weights, family="yolox", device="cpu")
+        found = detector.look(scene, min_scores=np.full(80, 0.1, np.float32), iou_threshold=0.5).detections
         people = found.select(found.class_ids == 0)
         assert iou_matrix(reported, people.boxes_xyxy).max(initial=0.0) > 0.5
 

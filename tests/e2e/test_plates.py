@@ -25,15 +25,17 @@ LEFT_HALF = [{"X": 0, "Y": 0}, {"X": 480, "Y": 0}, {"X": 480, "Y": 540}, {"X": 0
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four plates: one comes nearer on the left, two pass side by side, one is there for a moment at the end."""
+    """Four plates: one comes nearer on the left, and where it was the next one stands for a moment, so that a tracker
+    takes the two for one; another comes in from the right, and the last drives past below.
+    """
     street = media("plates/street")
     wanted = {"津B6H920": 0, "皖KD01833": 1, "蒙B023H6": 6, "冀D5L690": 8}
     pictures = {text: read_picture(street / f"_{number}_{text}.jpg") for text, number in wanted.items()}
     rides = [
         Ride(pictures["津B6H920"], (0, 60), ((0.2, 0.2), (0.35, 0.7)), (70, 190)),
         Ride(pictures["皖KD01833"], (20, 75), ((1.1, 0.4), (0.75, 0.5)), (150, 240)),
-        Ride(pictures["蒙B023H6"], (70, 115), ((0.1, 0.8), (0.9, 0.75)), (130, 110)),
-        Ride(pictures["冀D5L690"], (98, 118), ((0.6, 0.3), (0.7, 0.35)), (150, 160)),
+        Ride(pictures["蒙B023H6"], (70, 115), ((0.1, 0.9), (0.9, 0.8)), (130, 110)),
+        Ride(pictures["冀D5L690"], (60, 80), ((0.35, 0.7), (0.35, 0.7)), (190, 190)),
     ]
     return write(tmp_path_factory.mktemp("plates") / "plates.mp4", rides, frames=FRAMES)
 

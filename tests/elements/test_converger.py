@@ -7,7 +7,7 @@ import pytest
 
 from streamserver.core.errors import GraphError
 from streamserver.core.settings import Settings
-from streamserver.elements.converger import ELEMENT, MOST_WAITING, Converger
+from streamserver.elements.converger import ELEMENT, MOST_KEPT, MOST_WAITING, Converger
 from streamserver.engine.element import ElementContext
 from streamserver.engine.frame import Frame
 
@@ -100,6 +100,21 @@ def test_enough_frames_of_a_channel_hold_back_its_further_ones_and_never_its_par
     assert element.holds_back(whole(99))
     assert not element.holds_back(whole(99, channel_id=1))
     assert not element.holds_back(part(0, 0))
+
+
+def test_a_frame_that_has_waited_too_long_goes_on_with_what_is_back_and_nothing_is_kept_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    element = make()
+    waiting = [part(0, 1), whole(0, 3), whole(1, 1), *(whole(number) for number in range(2, MOST_KEPT))]
+    assert pass_through(element, *waiting) == []
+    [first] = pass_through(element, whole(MOST_KEPT))
+    assert (first.frame_id, [one.ticket for one in first.sub_frames]) == (0, [1002])
+    assert pass_through(element, part(0, 0), part(0, 2, dropped=True)) == []
+    assert len(pass_through(element, part(1, 0))) == MOST_KEPT
+    assert not element._channels[0].overdue
+    assert not element._channels[0].back
+    assert caplog.text.count(f"{MOST_KEPT} frames wait for parts that an element before it keeps") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from streamserver.core.settings import Settings
 from streamserver.elements.decode import Decode
 from streamserver.engine.element import Channel, ElementContext
 from streamserver.graph.demo import Roi
+from streamserver.vision.codec import encode_jpeg
 from tests.media.clips import picture, write_clip
 
 
@@ -44,6 +47,40 @@ def test_a_roi_outside_the_frame_is_named(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4")
     with pytest.raises(GraphError, match=r"channel 3: roi starts at \(64, 0\), outside the frame of 64x48"):
         read(channel_of(path, roi=Roi(left=64, top=0, width=10, height=10)))
+
+
+@pytest.mark.parametrize(
+    ("source_type", "loop_num", "loops"),
+    [
+        ("VIDEO", -1, {0}),
+        ("VIDEO", 2, {0, 1}),
+        ("IMG_DIR", 2, {0, 1}),
+        ("IMG_DIR", -1, {0, 1, 2}),
+        ("VIDEO", 0, {0, 1, 2}),
+    ],
+)
+def test_loop_number_minus_1_is_once_for_a_video_and_for_ever_for_pictures(
+    tmp_path: Path, source_type: str, loop_num: int, loops: set[int]
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(encode_jpeg(picture(0)))
+    path = write_clip(tmp_path / "a.mp4", frames=1) if source_type == "VIDEO" else tmp_path / "pictures"
+    channel = dataclasses.replace(channel_of(path, loop_num=loop_num), source_type=source_type)
+    frames = make_decode().read(channel, start_loop=0, stopping=threading.Event(), on_state=lambda state, reason: None)
+    assert {frame.loop for frame in itertools.islice(frames, 3)} == loops
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("../clips/a.mp4", "/base/../clips/a.mp4"),
+        ("/clips/a%20b.mp4", "/clips/a%20b.mp4"),
+        ("file:///clips/a%20b.mp4", "/clips/a b.mp4"),
+        ("http://h/a.mp4", None),
+    ],
+)
+def test_a_relative_path_counts_from_where_those_of_the_files_do(url: str, path: str | None) -> None:
+    assert channel_of(url).path(Path("/base")) == (path and Path(path))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from streamserver.engine.frame import Frame
 from streamserver.models.registry import Registry
 from tests import assets
 from tests.models import yolo_files
+from tests.models.yolov8_files import constant_network
 
 KEYS: dict[str, Any] = {"model_path": "own.onnx", "threshold_conf": 0.5, "threshold_nms": 0.5, "use_tpu_kernel": True}
 SIDE = 64
@@ -68,6 +69,8 @@ BLACK = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
         ({"mean": 0, "std": [255, 0, 255]}, "std: expected no zero"),
         ({"roi": 5}, "roi: expected an object"),
         ({"mindet": -1}, "mindet: expected a number of pixels, got -1"),
+        ({"mindet": 10**400}, "mindet: expected a number of pixels, got 1000"),
+        ({"mean": 10**400}, "mean: expected a number or three, got 1000"),
         ({"maxdet": "big"}, "maxdet: expected a number of pixels, got 'big'"),
         ({"mindet": 60, "maxdet": 50}, "mindet: is 60, but maxdet is 50: nothing fits"),
         ({"pad": -1}, "pad: expected a whole number from 0 to 255"),
@@ -90,6 +93,90 @@ def test_keys_about_the_picture_may_be_missing(tmp_path: Path) -> None:
     ready.open()
     red = np.full((SIDE, SIDE, 3), (0, 0, 204), dtype=np.uint8)
     assert seen(ready, red).detections.scores == pytest.approx([0.8], abs=1e-3)
+
+
+def test_the_log_says_how_a_file_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_rows(tmp_path)
+    caplog.set_level(logging.INFO)
+    element(tmp_path).open()
+    words = "'own.onnx' is read as yolov5: one output [1, 252, 8], boxes decoded, scores 0 to 1; 3 classes"
+    assert words in caplog.messages
+
+
+def test_a_file_s_own_class_names_serve_thresholds_by_name(tmp_path: Path) -> None:
+    rows = np.zeros((1, 252, 8), dtype=np.float32)
+    rows[0, 0], rows[0, 9] = [10, 10, 8, 8, 1, 0.7, 0, 0], [40, 40, 8, 8, 1, 0, 0.7, 0]
+    constant_network(tmp_path / "own.onnx", rows, metadata={"names": "['cat', 'dog', 'cow']", "stride": "32"})
+    ready = element(tmp_path, threshold_conf={"cat": 0.9, "dog": 0.5, "cow": 0})
+    ready.open()
+    assert seen(ready, BLACK).detections.class_ids.tolist() == [1]
+    with pytest.raises(GraphError, match="threshold_conf: has no value for the class 'cow'"):
+        element(tmp_path, threshold_conf={"cat": 0.9, "dog": 0.5}).open()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\xef\xbb\xbfcat\r\ndog \r\ncow\r\n\r\n", ""),
+        (b"cat\n\ndog\ncow\n", "class_names_file: has 4 names, the model has 3 classes"),
+        (b"cat\n\ncow\n", "class_names_file: line 2 is empty"),
+        (b"cat\ndog\n", "class_names_file: has 2 names, the model has 3 classes"),
+        (b"\n \n", "class_names_file: .*the file is empty"),
+        ("cat\ndog\n鼠".encode("gbk"), "class_names_file: .*save the file as UTF-8"),
+    ],
+)
+def test_a_names_file_is_read_as_editors_write_it_or_refused_with_the_line(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    write_rows(tmp_path, [10, 10, 8, 8, 1, 0.7, 0, 0])
+    (tmp_path / "own.names").write_bytes(content)
+    keys = {"threshold_conf": {"cat": 0.5, "dog": 1, "cow": 0.5}, "class_names_file": "own.names"}
+    if problem:
+        with pytest.raises(GraphError, match=problem):
+            element(tmp_path, **keys).open()
+        return
+    ready = element(tmp_path, **keys)
+    ready.open()
+    assert len(seen(ready, BLACK).detections) == 1
+
+
+@pytest.mark.parametrize(("threshold", "kept"), [(0, 252), (0.0, 252), (0.5, 2), (1, 1), (1.0, 1)])
+def test_thresholds_of_nothing_and_of_all_are_taken_at_their_word(tmp_path: Path, threshold: float, kept: int) -> None:
+    """sophon-stream takes 1 and 0 without a decimal point for something else."""
+    centres = [[number % 16 * 4, number // 16 * 4, 2, 2, 0, 0, 0, 0] for number in range(252)]
+    centres[5][4:6], centres[6][4:6] = [1, 1], [1, 0.6]  # type: ignore[list-item]
+    write_rows(tmp_path, *centres)  # type: ignore[arg-type]
+    ready = element(tmp_path, threshold_conf=threshold, threshold_nms=1)
+    ready.open()
+    assert len(seen(ready, BLACK).detections) == kept
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (8000, 6000)])
+def test_pictures_of_any_size_are_looked_at(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+    write_rows(tmp_path, [32, 32, 64, 64, 1, 0.9, 0, 0])
+    ready = element(tmp_path)
+    ready.open()
+    found = seen(ready, np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)).detections
+    left, top, right, bottom = found.boxes_xyxy[0]
+    assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((size_wh[0] / 2, size_wh[1] / 2), abs=30)
+
+
+def test_a_region_beside_a_part_finds_nothing_there_and_a_region_beside_the_frame_is_an_error(tmp_path: Path) -> None:
+    write_rows(tmp_path, [32, 32, 20, 20, 1, 0.9, 0, 0])
+    ready = element(tmp_path, roi={"left": 50, "top": 0, "width": 20, "height": 20})
+    ready.open()
+    small = Picture((40, 40), lambda: np.zeros((40, 40, 3), dtype=np.uint8))
+    part = Frame(0, 0, 0, picture=small, branch_of=7)
+    ready.process(part, lambda frame, *, port=None: None)
+    assert len(part.detections) == 0
+    with pytest.raises(GraphError, match=r"roi: 20x20 at \(50, 0\) lies outside the frame of 40x40"):
+        ready.process(Frame(0, 0, 0, picture=small), lambda frame, *, port=None: None)
+
+
+def test_a_file_of_another_family_is_named_with_its_path_and_the_command_that_explains_it(tmp_path: Path) -> None:
+    yolo_files.write(tmp_path / "own.onnx", {"output": np.zeros((1, 84, 84))})
+    with pytest.raises(ModelError, match=f"'own.onnx' is no YOLOv5 .*models inspect {tmp_path}/own.onnx' says what"):
+        element(tmp_path).open()
 
 
 def test_boxes_of_the_wrong_size_are_left_out(tmp_path: Path) -> None:

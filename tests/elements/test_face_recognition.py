@@ -13,6 +13,7 @@ from streamserver.core.settings import Settings
 from streamserver.engine.element import ElementContext
 from streamserver.engine.frame import Frame, Picture
 from tests import assets
+from tests.test_docs import section
 
 PEOPLE = {
     "anna": (20, 21),
@@ -142,6 +143,26 @@ def test_one_picture_of_each_person_is_enough_to_name_the_others(
                 wrong.append((name, number, found.label, found.scores))
     assert sum(map(len, PEOPLE.values())) - len(PEOPLE) == 45
     assert wrong == []
+
+
+def test_the_program_of_the_manual_makes_a_table_that_names_people(
+    tmp_path: Path,
+    features: dict[tuple[str, int], np.ndarray[Any, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    manual = section("faiss").split("```python\n")[1].split("```")[0]
+    for name, number in (("anna", 20), ("bert", 3), ("王", 22)):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        assert cv2.imwrite(str(tmp_path / "people" / name / "1.jpg"), picture_of(number))
+    cv2.imwrite(str(tmp_path / "people" / "anna" / "2.jpg"), np.zeros((80, 80, 3), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STREAMSERVER_MODELS", str(assets.model("yunet_n_dynamic.onnx").parent))
+    exec(compile(manual, "docs/elements.md", "exec"), {})
+    assert capsys.readouterr().out == "people/anna/2.jpg: left out, it shows no face\n"
+    faiss = made("faiss", tmp_path, db_path="db.txt", label_path="names.txt", metric="cosine", threshold=0.4)
+    found = [looked_up(faiss, features[who]).label for who in (("anna", 21), ("bert", 12), ("cara", 23), ("dora", 24))]
+    assert found == ["anna", "bert", "王", ""]
 
 
 def test_with_a_threshold_strangers_stay_without_a_name(

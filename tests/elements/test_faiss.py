@@ -135,6 +135,26 @@ def test_a_table_in_no_text_form_is_named(tmp_path: Path) -> None:
         ready.open()
 
 
+def test_rows_with_commas_and_names_in_another_encoding_are_refused_with_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match=r"db_path: '.*db.txt' cannot be read: .*'1,0,0'") as caught:
+        opened(tmp_path, rows="1,0,0\n0,2,0\n")
+    assert "separated by blanks" in caught.value.cure
+    ready = element(tmp_path)
+    (tmp_path / "names.txt").write_bytes("张三\r\n李四\r\n王五\r\n".encode("gbk"))
+    with pytest.raises(GraphError, match=r"label_path: .*names.txt' cannot be read") as caught:
+        ready.open()
+    assert "UTF-8" in caught.value.cure
+
+
+def test_files_of_windows_are_read(tmp_path: Path) -> None:
+    ready = element(tmp_path)
+    (tmp_path / "db.txt").write_bytes("\ufeff1 0 0\r\n0 2 0\r\n".encode())
+    (tmp_path / "names.txt").write_bytes("\ufeff张三\r\n李四\r\n".encode())
+    ready.open()
+    [found] = looked_up(ready, with_feature(0, 1, 0))
+    assert (found.label, found.class_ids, found.scores) == ("李四", (1,), (2.0,))
+
+
 def test_features_of_another_network_are_refused_with_the_cure(tmp_path: Path) -> None:
     ready = opened(tmp_path)
     with pytest.raises(GraphError, match=r"db_path: '.*db.txt' has rows of 3 numbers, the features have 2") as caught:

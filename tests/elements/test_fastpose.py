@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamserver.core.arrays import Detections
-from streamserver.core.errors import GraphError, ModelNotFoundError
+from streamserver.core.errors import GraphError, ModelError, ModelNotFoundError
 from streamserver.core.objects import Segment
 from streamserver.core.picture import Picture
 from streamserver.elements.fastpose import ELEMENT
@@ -55,6 +55,26 @@ def test_every_fastpose_configuration_of_the_real_graphs_is_read(tmp_path: Path)
     assert len(elements) == 4
     with pytest.raises(ModelNotFoundError, match=r"element 7001 'fastpose': model_path: .*bmodel"):
         elements[0].open()
+
+
+def test_a_file_of_another_kind_is_refused_when_it_opens(tmp_path: Path) -> None:
+    answers_always(tmp_path / "pose.onnx", {"out": np.zeros((17, 8, 8), np.float32)}, size_wh=(48, 64))
+    where = r"^fastpose\.json: element 7001 'fastpose': model_path: 'pose\.onnx'"
+    with pytest.raises(ModelError, match=f"{where} gives no heat maps"):
+        make(ELEMENT, tmp_path, KEYS).open()
+
+
+def test_the_part_of_a_small_detection_goes_with_it_and_those_of_others_name_their_new_rows(tmp_path: Path) -> None:
+    parts = [frame(sub_id=row) for row in (0, 1, 2, -1)]
+    boxes = [[100, 100, 180, 300], [0, 0, 15, 90], [300, 100, 380, 300]]
+    seen = frame(
+        size_wh=(640, 480),
+        detections=Detections.from_arrays(boxes, [0.9, 0.8, 0.7], [0, 0, 0]),
+        sub_frames=[*parts],
+    )
+    opened(tmp_path).process(seen, Out())
+    assert [part.sub_id for part in seen.sub_frames] == [0, 1, -1]
+    assert all(one is other for one, other in zip(seen.sub_frames, [parts[0], *parts[2:]], strict=True))
 
 
 def test_each_detection_gets_its_pose_and_small_ones_go(tmp_path: Path) -> None:

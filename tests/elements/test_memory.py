@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -25,8 +24,7 @@ from streamserver.elements.filter import Filter
 from streamserver.engine.element import Element, ElementContext
 from streamserver.engine.frame import Frame
 
-FRAMES = 100_000 if os.environ.get("STREAMSERVER_REQUIRE_ASSETS") == "1" else 20_000
-"""All of them take the better part of a minute, which ``.ci/run`` has."""
+FRAMES = 100_000
 
 TRACED = 2_000
 """Of these at the end, all memory of the process is watched; of the others, what hangs on the element."""
@@ -52,8 +50,8 @@ def frame_of(number: int, detections: Detections) -> Frame:
 
 
 def in_a_crowd(number: int) -> bool:
-    """A quiet street, where now and then for 24 frames of both channels something goes on."""
-    return number % 960 < 48
+    """A quiet street, where now and then for 48 frames of both channels something goes on."""
+    return number % 960 < 96
 
 
 def swallow(frame: Frame, *, port: int | None = None) -> None:

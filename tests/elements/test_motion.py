@@ -113,6 +113,8 @@ def test_a_region_is_looked_at_alone_and_boxes_come_back_in_frame_pixels() -> No
         ({"min_area": "big"}, "min_area: expected a number"),
         ({"history": 1}, "history: expected a whole number from 2, got 1"),
         ({"history": 20.5}, "history: expected a whole number"),
+        ({"history": 10**400}, "history: expected a whole number"),
+        ({"min_area": 10**400}, "min_area: expected a number"),
         ({"warmup_frames": True}, "warmup_frames: expected a whole number"),
         ({"roi": 5}, "roi: expected an object"),
     ],

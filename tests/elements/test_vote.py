@@ -159,6 +159,39 @@ def test_memory_is_flat_over_many_tracks() -> None:
     assert len(vote._tracks[0]) <= 20
 
 
+A, NEARLY_A, HALF_A, B, NEARLY_B = "皖A12345", "皖A12346", "皖A3", "京C77777", "京C77771"
+
+
+def test_a_track_that_goes_over_to_another_plate_says_so_from_its_third_reading_on() -> None:
+    texts = [A] * 20 + [B] * 3
+    assert labels(element(plates="cn"), *(frame(i, said(t, 0.9)) for i, t in enumerate(texts))) == [A] * 22 + [B]
+
+
+def test_the_other_plate_may_be_misread_on_the_way() -> None:
+    texts = [A] * 20 + [B, NEARLY_B, B]
+    assert labels(element(plates="cn"), *(frame(i, said(t, 0.9)) for i, t in enumerate(texts)))[-1] == B
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        [B, B, A, B, B],
+        [B, "沪D88888", B, "沪D88888"],
+        [NEARLY_A] * 9,
+        [HALF_A] * 9,
+    ],
+)
+def test_a_few_strange_readings_are_no_other_plate(strange: list[str]) -> None:
+    texts = [A] * 20 + strange
+    assert set(labels(element(plates="cn"), *(frame(i, said(t, 0.9)) for i, t in enumerate(texts)))) == {A}
+
+
+def test_readings_at_the_edge_are_no_other_plate() -> None:
+    frames = [frame(i, said(A, 0.9)) for i in range(20)]
+    frames += [frame(i, said(B, 0.9), box=AT_THE_EDGE) for i in range(20, 25)]
+    assert set(labels(element(plates="cn"), *frames)) == {A}
+
+
 @pytest.mark.parametrize(
     ("configure", "problem"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from websockets.exceptions import ConnectionClosedOK
 from websockets.sync.client import connect
 
 from streamserver.elements._ws_server import NewestServer
+from tests.descriptors import no_descriptors_left
 from tests.media.servers import repeat_until
 
 _HANDSHAKE = (
@@ -66,4 +68,49 @@ def test_a_client_that_says_too_much_is_thrown_out() -> None:
         wait_for_clients(server)
         client.send("x" * 100_000)
         repeat_until(lambda: not server.has_clients, lambda: time.sleep(0.01))
+    server.close()
+
+
+def test_only_so_many_clients_are_let_in_and_the_next_when_one_has_left(caplog: pytest.LogCaptureFixture) -> None:
+    server = NewestServer("127.0.0.1", 0, most_clients=2)
+    address = f"ws://127.0.0.1:{server.port}"
+    with connect(address):
+        with connect(address):
+            with caplog.at_level(logging.WARNING), socket.create_connection(("127.0.0.1", server.port)) as third:
+                assert third.recv(1) == b""
+            assert "there are 2 clients, who comes now is turned away" in caplog.text
+        repeat_until(lambda: len(server._server.handler_threads) == 1, lambda: time.sleep(0.01))
+        with connect(address) as client:
+            repeat_until(lambda: server._clients == 2, lambda: time.sleep(0.01))
+            server.show("one")
+            assert client.recv(timeout=10) == "one"
+    server.close()
+
+
+def test_a_shortage_of_descriptors_does_not_end_the_listening(caplog: pytest.LogCaptureFixture) -> None:
+    server = NewestServer("127.0.0.1", 0)
+    with connect(f"ws://127.0.0.1:{server.port}"):
+        wait_for_clients(server)  # so that it does listen
+    repeat_until(lambda: not server._server.handler_threads, lambda: time.sleep(0.01))
+    with socket.socket() as client:
+        with no_descriptors_left():
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(_HANDSHAKE)
+            repeat_until(lambda: "could not be let in" in caplog.text, lambda: time.sleep(0.01))
+        wait_for_clients(server)
+    server.close()
+
+
+def test_a_server_in_a_hurry_waits_for_no_client() -> None:
+    server = NewestServer("127.0.0.1", 0)
+    with connect(f"ws://127.0.0.1:{server.port}"):
+        wait_for_clients(server)
+        server.close(hurry=True)
+    assert not server.has_clients
+
+
+def test_it_listens_on_addresses_of_version_six() -> None:
+    server = NewestServer("::1", 0)
+    with connect(f"ws://[::1]:{server.port}"):
+        wait_for_clients(server)
     server.close()

@@ -5,6 +5,7 @@ and in order, with exactly those parts that came back.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from streamserver.core.arrays import Detections
 from streamserver.core.errors import GraphError
-from streamserver.elements.converger import MOST_WAITING
+from streamserver.elements.converger import MOST_KEPT, MOST_WAITING
 from streamserver.engine.frame import Frame
 from streamserver.graph.model import Graph
 from tests.engine.elements import channel, frames_in, graph_of, make_runner
@@ -166,7 +167,7 @@ def check_inner_parts(plan: Plan, whole: Frame) -> None:
     assert all([one.label for one in part.recognitions] == [label] for part in whole.sub_frames)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=PLANS)
 def test_every_frame_comes_out_once_and_in_order_with_its_parts(plan: Plan, names_file: Path) -> None:
     into: list[Any] = []
@@ -223,6 +224,20 @@ def test_a_branch_that_waits_for_later_parts_is_not_kept_waiting_for_them() -> N
     make_runner([graph], [channel()]).run()
     assert [frame.frame_id for frame in frames_in(into)] == list(range(4 * window))
     assert {part.recognitions[0].label for frame in frames_in(into) for part in frame.sub_frames} == {"kept"}
+
+
+def test_parts_that_an_element_keeps_for_ever_do_not_keep_the_frames_of_a_camera() -> None:
+    into: list[Any] = []
+    last = 3 * MOST_KEPT
+    gate = threading.Event()
+    source = {"frames": last + 1, "after": lambda number: number == last and gate.wait(20)}
+    graph = diamond(into, ("keeper", {"window": 10**6}), source=source, rule={"frame_interval": 20})
+    with Background(make_runner([graph], [channel()])):
+        wait_for(lambda: len(frames_in(into)) > last - MOST_KEPT)
+        assert not any(frame.sub_frames for frame in frames_in(into))
+        gate.set()
+        wait_for(lambda: "closed" in into)
+    assert [frame.frame_id for frame in frames_in(into)] == list(range(last + 1))
 
 
 def test_a_part_that_was_dropped_lets_its_frame_go_at_once() -> None:

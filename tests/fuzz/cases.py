@@ -28,7 +28,9 @@ CASE_LIMIT_S = 30.0
 RUN_S = 1.5
 """How long a graph that has no end of its own runs."""
 
-_PLACE = re.compile(r"\.json\b|element \d+|channel -?\d+|graph -?\d+|engine_config_path|video file '|^'[^']*':")
+_PLACE = re.compile(
+    r"\.json\b|element \d+|channel -?\d+|graph -?\d+|engine_config_path|(video file|picture folder) '|^'[^']*':"
+)
 """What an error must hold: a file, an element, a channel, or the source that is meant."""
 
 

@@ -27,13 +27,13 @@ def integrated(first: tuple[float, ...], second: tuple[float, ...]) -> float:
 
 
 @given(BOX, BOX)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 def test_the_overlap_is_that_of_the_boxes_gaussians(first: tuple[float, ...], second: tuple[float, ...]) -> None:
     assert prob_iou_matrix([first], [second])[0, 0] == pytest.approx(integrated(first, second), abs=2e-3)
 
 
 @given(BOX, BOX)
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_it_is_symmetric_and_the_same_after_half_a_turn(first: tuple[float, ...], second: tuple[float, ...]) -> None:
     overlap = prob_iou_matrix([first], [second])[0, 0]
     turned = (*second[:4], second[4] + math.pi)

@@ -130,3 +130,15 @@ def test_a_channel_that_would_never_start_is_named(tmp_path: Path, chosen: Chann
 
 def test_one_source_needs_no_decode_id(tmp_path: Path) -> None:
     assert check_channels([channel()], [build(tmp_path, GOOD, chain(1, 2, 3))]) == []
+
+
+def test_a_misspelt_group_is_recognised(tmp_path: Path) -> None:
+    graph = build(tmp_path, [decode(1), element(2, "lprnet_gruop", sink=True)], chain(1, 2))
+    (problem,) = check(graph, available=frozenset({"decode", "lprnet", "yolox"}))
+    assert problem == "element 2: name: 'lprnet_gruop' is unknown to this engine; did you mean 'lprnet_group'?"
+
+
+def test_a_graph_without_a_source_is_not_blamed_on_its_channels(tmp_path: Path) -> None:
+    graph = build(tmp_path, [element(1, "decode"), element(2, "http_push", sink=True)], chain(1, 2))
+    assert check_channels([channel()], [graph]) == []
+    assert any("no source" in problem for problem in check(graph, available=frozenset({"decode", "http_push"})))

@@ -68,6 +68,42 @@ def test_a_good_sample_is_good_whatever_names_it(capsys: pytest.CaptureFixture[s
         assert "good (graphs: 1, nodes: 6)" in output
 
 
+def test_a_source_that_is_not_there_is_said_and_no_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    addresses = [("clips/a.mp4", "VIDEO"), ("pictures", "IMG_DIR"), ("rtsp://h/a", "RTSP")]
+    channels = [{"url": url, "source_type": kind} for url, kind in addresses]
+    code, output, _ = run(capsys, "check", task(tmp_path, [decode(1), push(2)], chain(1, 2), channels=channels))
+    assert code == GOOD
+    assert [line.strip() for line in output.splitlines() if "note:" in line] == [
+        f"note: channel 0: url: '{tmp_path}/clips/a.mp4' is not there"
+    ]
+
+
+def test_a_source_of_the_wrong_kind_and_a_slip_in_a_key_are_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "clip.mp4").touch()
+    channels = [
+        {"url": "clip.mp4", "source_type": "IMG_DIR"},
+        {"url": ".", "source_type": "VIDEO", "sample_intervall": 5},
+    ]
+    code, output, _ = run(capsys, "check", task(tmp_path, [decode(1), push(2)], chain(1, 2), channels=channels))
+    assert code == WRONG
+    for error, words in zip(
+        errors_of(output), ("clip.mp4' is a file; correct it", "is a folder; correct"), strict=True
+    ):
+        assert words in error
+    assert "note: channel 1: 'sample_intervall' is no key; did you mean 'sample_interval'?" in output
+
+
+def test_a_slip_in_a_key_of_an_element_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    keys = {"model_path": "yolox_nano.onnx", "treshold_conf": 0.5, "threshold_nms": 0.5}
+    elements = [decode(1), element(2, "yolox", configure=keys), push(3)]
+    code, output, _ = run(capsys, "check", task(tmp_path, elements, chain(1, 2, 3)))
+    assert code == WRONG
+    assert any("threshold_conf:" in error and "where it says 'treshold_conf'" in error for error in errors_of(output))
+
+
 def test_a_tasks_own_folder_needs_no_base_dir(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = task(tmp_path, [decode(1), push(2)], chain(1, 2))
     assert run(capsys, "check", path)[0] == GOOD

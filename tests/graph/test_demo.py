@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from streamserver.core.errors import GraphError
-from streamserver.graph.demo import Channel, Demo, HttpAddress, Roi, read_demo, write_demo
+from streamserver.graph.demo import Channel, Demo, HttpAddress, Roi, read_demo, slips, write_demo
+from tests.assets import graphs_dir
 
 FILE = {"url": "/data/a.mp4", "source_type": "VIDEO"}
 
@@ -123,7 +124,10 @@ def test_writing_and_reading_again_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        ([], ["demo.json", "expected an object", "[]"]),
+        (5, ["demo.json", "expected an object", "5"]),
+        ([{"graph_id": 0}], ["is an array, as graph files are", "name the demo file"]),
+        ({"channels": [], "engine_config_pth": "e"}, ["engine_config_path: is missing", "'engine_config_pth'"]),
+        (demo({**FILE, "source_type": "IMG_DIR", "url": "rtsp://h/1"}), ["url", "is not of source_type IMG_DIR"]),
         ({"engine_config_path": "e"}, ["channels", "is missing"]),
         ({"channels": {}, "engine_config_path": "e"}, ["channels", "expected an array", "{}"]),
         ({"channels": []}, ["engine_config_path", "is missing"]),
@@ -212,3 +216,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
 def test_a_folder_is_not_a_demo_file(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="cannot be read"):
         read_demo(tmp_path)
+
+
+def test_keys_that_nobody_reads_and_look_like_others_are_told() -> None:
+    content = demo({**FILE, "decode_idx": 3, "Loop_Num": 0, "base64_port": 1}, download_images=True, heatmap_loss="")
+    assert slips(parse(content)) == [
+        "'download_images' is no key; did you mean 'download_image'?",
+        "channel 0: 'decode_idx' is no key; did you mean 'decode_id'?",
+        "channel 0: 'Loop_Num' is no key; did you mean 'loop_num'?",
+    ]
+
+
+def test_the_samples_own_demo_files_have_no_slips() -> None:
+    found = {path.name: slips(read_demo(path)) for path in graphs_dir().glob("*/config/*_demo.json")}
+    assert {name: told for name, told in found.items() if told} == {}

@@ -22,7 +22,7 @@ def receive(url: str, out: Connection) -> None:
                 image = frame.to_ndarray(format="bgr24")
                 mean = image.reshape(-1, 3).mean(axis=0)
                 codec = container.streams.video[0].codec_context.name
-                out.send((codec, image.shape, tuple(np.round(mean)), frame.time))
+                out.send((codec, image.shape, tuple(np.round(mean)), frame.time, frame.key_frame))
     except av.FFmpegError as e:
         out.send(str(e))
 

@@ -28,13 +28,13 @@ class MediaServer:
         self.process = subprocess.Popen(command, cwd=PROJECT_DIR, pass_fds=[out.fileno()])
         out.close()
 
-    def frame(self, timeout_s: float = 30.0) -> tuple[str, tuple[int, ...], tuple[float, ...], float | None]:
-        """The next frame: codec, shape, mean colour (blue first), time in seconds where it is known."""
+    def frame(self, timeout_s: float = 30.0) -> tuple[str, tuple[int, ...], tuple[float, ...], float | None, bool]:
+        """The next frame: codec, shape, mean colour (blue first), seconds where they are known, whether it is a key."""
         assert self._inbox.poll(timeout_s), "no frame came"
         received: Any = self._inbox.recv()
         assert not isinstance(received, str), received
-        codec, shape, mean, seconds = received
-        return codec, shape, mean, seconds
+        codec, shape, mean, seconds, is_key = received
+        return codec, shape, mean, seconds, is_key
 
     def frames_to_the_end(self) -> int:
         """How many more frames come until the stream ends."""

@@ -40,7 +40,8 @@ def test_this_machine_has_an_encoder_and_a_machine_without_any_is_told_so(codec:
         ((-1, -1), (641, 481), (640, 480)),
         ((320, -1), (640, 480), (320, 480)),
         ((321, 241), (640, 480), (320, 240)),
-        ((-1, -1), (1, 1), (2, 2)),
+        ((-1, -1), (1, 1), (16, 16)),
+        ((-1, -1), (64, 9), (64, 16)),
     ],
 )
 def test_the_size_is_the_first_pictures_or_the_wanted_one_and_even(

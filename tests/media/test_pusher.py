@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import io
+import itertools
 import logging
 import socket
 import threading
 import time
 
+import av
 import numpy as np
 import pytest
 
 from streamserver.core.picture import Picture
+from streamserver.media import pusher as pusher_module
 from streamserver.media.encoding import Encoding
+from streamserver.media.push_process import Order, send
 from streamserver.media.pusher import WAITING, Pusher
+from tests.descriptors import no_descriptors_left
 from tests.media.servers import MediaServer, free_port, repeat_until
 
 
@@ -48,7 +54,7 @@ def test_a_server_gets_the_pictures_in_the_wanted_codec(scheme: str, codec: str)
             pusher.close()
     finally:
         pusher.close(hurry=True)
-    name, shape, mean, _ = frames[-1]
+    name, shape, mean, _, _ = frames[-1]
     assert name == {"h264": "h264", "h265": "hevc"}[codec]
     assert shape == (48, 64, 3) and all(abs(value - 120) < 6 for value in mean)
     times = [frame[3] for frame in frames if frame[3] is not None]
@@ -112,3 +118,73 @@ def test_the_size_may_change_while_the_stream_goes_on() -> None:
             assert server.frames_to_the_end() >= 6
     finally:
         pusher.close(hurry=True)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_key_frames_come_by_the_clock_however_few_frames_there_are(codec: str) -> None:
+    url = f"rtsp://127.0.0.1:{free_port()}/live/0_0"
+    order = Order(url=url, codec=codec, pixel_format="yuv420p", rate=25.0, size_wh=(64, 48))
+    frames = b"".join((500 * n).to_bytes(8) + bytes([100]) * order.frame_bytes for n in range(40))
+    sent = threading.Event()
+
+    def try_to_send() -> None:
+        try:
+            send(order, io.BytesIO(frames), io.BytesIO())
+            sent.set()
+        except av.FFmpegError:
+            time.sleep(0.05)
+
+    with MediaServer(url) as server:
+        repeat_until(sent.is_set, try_to_send)
+        keys = [number for number in range(33) if server.frame()[4]]
+    assert len(keys) >= 8 and {b - a for a, b in itertools.pairwise(keys)} == {4}
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    url = f"rtsp://127.0.0.1:{free_port()}/live/0_0"
+    pusher = Pusher(url, Encoding())
+    try:
+        with caplog.at_level(logging.WARNING), no_descriptors_left():
+            pusher.put(picture())
+            repeat_until(lambda: "cannot be started" in caplog.text, lambda: time.sleep(0.02))
+        with MediaServer(url) as server, Camera(pusher):
+            server.frame()
+    finally:
+        pusher.close(hurry=True)
+    assert "cannot be started: Too many open files" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_picture_that_cannot_be_had_is_not_kept_from_the_caller() -> None:
+    def fail() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        raise ValueError("no picture")
+
+    url = f"rtsp://127.0.0.1:{free_port()}/live/0_0"
+    pusher = Pusher(url, Encoding())
+    try:
+        with MediaServer(url), pytest.raises(RuntimeError, match="the thread that sends has died"):
+            for _ in range(1500):
+                pusher.put(Picture((64, 48), fail))
+                time.sleep(0.02)
+    finally:
+        pusher.close(hurry=True)
+
+
+def test_a_server_that_never_answers_is_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[int] = []
+
+    def backoff_s(count: int) -> float:
+        failures.append(count)
+        return 0.01
+
+    monkeypatch.setattr(pusher_module, "backoff_s", backoff_s)
+    monkeypatch.setattr(pusher_module, "_CONNECT_S", 0.2)
+    monkeypatch.setattr(pusher_module, "_HEALTHY_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pusher = Pusher(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live/0_0", Encoding())
+        try:
+            with Camera(pusher):
+                repeat_until(lambda: len(failures) >= 3, lambda: time.sleep(0.02))
+        finally:
+            pusher.close(hurry=True)
+    assert failures[:3] == [1, 2, 3]

@@ -100,7 +100,7 @@ def test_a_picture_stays_right_after_the_reader_has_gone_on_and_in_other_threads
 
 @pytest.mark.parametrize(
     ("loop_num", "start_loop", "loops"),
-    [(1, 0, [0]), (3, 0, [0, 1, 2]), (-1, 0, [0]), (3, 1, [1, 2]), (3, 9, [2]), (1, 4, [0])],
+    [(1, 0, [0]), (3, 0, [0, 1, 2]), (3, 1, [1, 2]), (3, 9, [2]), (1, 4, [0])],
 )
 def test_a_file_is_played_as_often_as_asked(tmp_path: Path, loop_num: int, start_loop: int, loops: list[int]) -> None:
     path = write_clip(tmp_path / "a.mp4", frames=4)
@@ -168,7 +168,7 @@ def _sound(folder: Path) -> str:
     [
         (lambda folder: f"{folder}/absent.mp4", "does not exist; check the path"),
         (lambda folder: f"file://{folder}/absent.mp4", "does not exist; check the path"),
-        (str, "Is a directory"),
+        (str, "is a folder; write source_type IMG_DIR"),
         (_garbage, "this is not a video that can be read"),
         (_empty, "this is not a video that can be read"),
         (_sound, "has no video stream"),

@@ -69,6 +69,18 @@ def test_a_wanted_size_is_kept(tmp_path: Path) -> None:
     assert [image.shape for image in read(tmp_path / "clip.avi")] == [(24, 32, 3)]
 
 
+@pytest.mark.parametrize(("name", "codec"), [("clip.avi", "h264"), ("clip.mp4", "h265")])
+@pytest.mark.parametrize("size_wh", [(1, 1), (101, 57), (64, 8)])
+def test_pictures_of_odd_and_tiny_sizes_can_be_written(
+    tmp_path: Path, name: str, codec: str, size_wh: tuple[int, int]
+) -> None:
+    writer = VideoWriter(tmp_path / name, Encoding(codec=codec))
+    for number in range(3):
+        writer.write(grey(number, size_wh))
+    writer.close()
+    assert len(read(tmp_path / name)) == 3
+
+
 def test_a_file_without_a_picture_does_not_stay(tmp_path: Path) -> None:
     VideoWriter(tmp_path / "clip.avi", Encoding()).close()
     assert not list(tmp_path.iterdir())

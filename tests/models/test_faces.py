@@ -85,19 +85,19 @@ def found_by(finder: FaceFinder, width: int, height: int, *, min_score: float, i
 
 
 SIDES = st.sampled_from([32, 64, 72, 96, 120])
-RANDOM = settings(max_examples=120, deadline=None, derandomize=True)
+RANDOM = settings(max_examples=120)
+DRAWN: dict[str, Any] = {
+    "seed": st.integers(0, 2**32 - 1),
+    "width": SIDES,
+    "height": SIDES,
+    "min_score": st.floats(0.5, 0.9),
+    "iou": st.floats(0.2, 0.7),
+    "most": st.sampled_from([1, 5, 50]),
+}
 
 
 @RANDOM
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    width=SIDES,
-    height=SIDES,
-    min_score=st.floats(0.5, 0.9),
-    iou=st.floats(0.2, 0.7),
-    most=st.sampled_from([1, 5, 50]),
-    softmax_inside=st.booleans(),
-)
+@given(**DRAWN, softmax_inside=st.booleans())
 def test_retinaface_decodes_as_one_does_by_hand(
     seed: int, width: int, height: int, min_score: float, iou: float, most: int, softmax_inside: bool
 ) -> None:
@@ -113,14 +113,7 @@ def test_retinaface_decodes_as_one_does_by_hand(
 
 
 @RANDOM
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    width=SIDES,
-    height=SIDES,
-    min_score=st.floats(0.5, 0.9),
-    iou=st.floats(0.2, 0.7),
-    most=st.sampled_from([1, 5, 50]),
-)
+@given(**DRAWN)
 def test_yunet_decodes_as_one_does_by_hand(
     seed: int, width: int, height: int, min_score: float, iou: float, most: int
 ) -> None:

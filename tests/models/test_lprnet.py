@@ -37,7 +37,7 @@ def network(path: Path, columns: FloatArray, **options: object) -> LprNet:
     return LprNet.load(made, device="cpu", **options)  # type: ignore[arg-type]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_reads_as_the_reference_does_whichever_axis_holds_the_symbols(tmp_path: Path, seed: int, turned: bool) -> None:
     rng = np.random.default_rng(seed)

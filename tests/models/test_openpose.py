@@ -85,7 +85,7 @@ def same(found: list[Map], expected: list[Map]) -> None:
         assert np.abs(ours[:, 2] - theirs[:, 2]).max() < 1e-4
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=25, phases=[Phase.generate])
 @given(
     seed=st.integers(0, 10**6),
     joints=st.sampled_from([18, 25]),
@@ -106,7 +106,7 @@ def test_random_maps_give_what_a_plain_reference_finds(
     same(decode(skeleton, maps, grid_wh, threshold), reference_people(maps, joints, grid_wh, threshold))
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=6, phases=[Phase.generate])
 @given(
     seed=st.integers(0, 10**6),
     joints=st.sampled_from([18, 25]),
@@ -259,6 +259,22 @@ def test_the_network_sees_what_caffe_models_see_unless_told_otherwise(
     assert blob.shape == (1, 3, 336, 304)
     expected = [-128 / 255, 0, 127 / 255] if own is None else [509, 255, -1]
     assert blob[0, :, 100, 100] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_network_of_bytes_sees_the_pixels_whatever_the_keys_say(tmp_path: Path, coco_maps: Map) -> None:
+    path = answers_always(tmp_path / "p.onnx", {"out": coco_maps}, size_wh=(304, 336), dtype=np.uint8)
+    wanted = Normalisation.from_mean_std(mean=[100] * 3, std=[50] * 3, rgb=True)
+    assert OpenPose.load(path, device="cpu", normalisation=wanted)._normalisation == Normalisation(rgb=True)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 1e30])
+def test_what_a_network_that_has_overflowed_says_does_no_harm(tmp_path: Path, coco_maps: Map, broken: float) -> None:
+    maps = coco_maps.copy()
+    maps[3, 5, 5], maps[4], maps[25, 20], maps[30] = broken, broken, broken, broken
+    path = answers_always(tmp_path / "p.onnx", {"out": maps}, size_wh=(304, 336))
+    poses = OpenPose.load(path, device="cpu").find(np.zeros((336, 304, 3), np.uint8), peak_threshold=0.05)
+    assert len(poses) == 2
+    assert all(np.isfinite(pose.keypoints).all() and not pose.keypoints[4].any() for pose in poses)
 
 
 def test_another_layout_is_named_and_suggests_nothing(tmp_path: Path) -> None:

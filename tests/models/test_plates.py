@@ -11,7 +11,7 @@ import pytest
 
 from streamserver.core.arrays import Detections
 from streamserver.geometry.boxes import corner_points
-from streamserver.models.found import Detector, load_detector
+from streamserver.models.detector import Detector, load_detector
 from streamserver.models.registry import Registry
 from tests import assets
 

@@ -19,6 +19,7 @@ from streamserver.models.store import ModelStore
 from streamserver.runtime.session import open_session
 from tests import assets
 from tests.models.constant_net import constant_net
+from tests.models.yolov8_files import constant_network
 from tests.samples.plate_clip import read_picture
 
 PLATE_ASPECT = 3.0
@@ -43,6 +44,22 @@ def reader(path: Path, columns: FloatArray, *, width: int | str = "w", **options
 
 
 BLACK = np.zeros((20, 60, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(1, 84, 3549), (1, 10647, 85), (1, 300, 300)])
+def test_detectors_with_as_many_numbers_are_no_readers(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    rows = np.random.default_rng(0).uniform(0, 0.4, shape).astype(np.float32)
+    for picture in ((1, 3, 416, 416), (1, 3, "h", "w"), (1, 3, 48, 320)):
+        path = constant_network(tmp_path / "boxes.onnx", rows, shape=picture)
+        assert suggest(open_session(path, device="cpu")) is None
+
+
+def test_a_reader_that_does_not_name_its_characters_is_known_by_what_it_says(tmp_path: Path) -> None:
+    columns = np.full((1, 40, 200), 1 / 200, dtype=np.float32)
+    found = suggest(open_session(constant_network(tmp_path / "r.onnx", columns, shape=(1, 3, 48, 320)), device="cpu"))
+    assert found is not None and found.layout.startswith("200 characters")
+    square = constant_network(tmp_path / "s.onnx", columns, shape=(1, 3, 416, 416))
+    assert suggest(open_session(square, device="cpu")) is None
 
 
 def test_97_in_100_real_plates_are_read_right_with_what_a_plate_may_hold(weights: Path) -> None:

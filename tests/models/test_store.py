@@ -136,7 +136,7 @@ def test_a_bmodel_is_never_opened_but_has_a_stand_in(
         ("big.bmodel", "no ONNX model stands in for 'big.bmodel'.*'bmodels' in configs/models.yaml"),
         ("huge", "model 'huge' is no file, not in .*mine.* and not in configs/models.yaml; known names: tiny"),
         ("", "model '' is no file"),
-        ("tiny", "model 'tiny' .* is not in .*mine.*names no address.*fetch tiny'.*or put the file into .*cache"),
+        ("tiny", "model 'tiny' .* is not in .*mine.*names no address for it; put the file into .*cache$"),
     ],
 )
 def test_what_cannot_be_had_is_named_with_the_cure(house: House, name: str, problem: str) -> None:
@@ -144,11 +144,16 @@ def test_what_cannot_be_had_is_named_with_the_cure(house: House, name: str, prob
         house.store().resolve(name, base_dir=house.task)
 
 
-def test_a_file_under_a_known_name_with_another_checksum_is_refused(house: House) -> None:
+@pytest.mark.parametrize(
+    ("url", "cure"),
+    [("", "put the right file in its place"), ("http://127.0.0.1:9/", "delete it and run '.* fetch tiny'")],
+)
+def test_a_file_under_a_known_name_with_another_checksum_is_refused(tmp_path: Path, url: str, cure: str) -> None:
+    house = House(tmp_path, url)
     (house.mine / "tiny.onnx").write_bytes(b"something else")
     other = hashlib.sha256(b"something else").hexdigest()
     with pytest.raises(
-        ModelError, match=f"tiny.onnx' is not 'tiny': its sha256 is {other}, expected {SHA256}; delete it"
+        ModelError, match=f"tiny.onnx' is not 'tiny': its sha256 is {other}, expected {SHA256}; {cure}, or, for weights"
     ):
         house.store().find("tiny")
 

@@ -15,9 +15,10 @@ from onnx import TensorProto
 from streamserver.core.arrays import Detections
 from streamserver.core.errors import ModelError
 from streamserver.models import yolov5, yolov7, yolox
-from streamserver.models._yolo_anchored import ANCHORS_OF_FOUR_GRIDS
-from streamserver.models.found import Detector, load_detector
+from streamserver.models._yolo_detector import YoloDetector
+from streamserver.models.detector import Detector, Reading, load_detector
 from streamserver.models.normalisation import Normalisation
+from streamserver.runtime.session import open_session
 from tests.models import yolo_files
 from tests.models.yolo_files import Array, Expected
 
@@ -28,7 +29,7 @@ DECIDED = 1e-5
 """Examples in which rounding decides what is found are left out."""
 
 PICTURE = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 Heads = list[Array]
 
@@ -75,6 +76,13 @@ FORMS: dict[str, Callable[[Heads], dict[str, Array]]] = {
 }
 
 
+def opened(family: Any, path: Path, **known: Any) -> YoloDetector:
+    """The detector of a file; ``known`` are fields of ``Reading``."""
+    detector = family.load(open_session(path, device="cpu"), Reading(**known))
+    assert isinstance(detector, YoloDetector)
+    return detector
+
+
 def find(detector: Detector, *, classes: int = CLASSES, threshold: float = THRESHOLD) -> Detections:
     limits = np.full(classes, threshold, dtype=np.float32)
     return detector.look(PICTURE, min_scores=limits, iou_threshold=IOU).detections
@@ -101,7 +109,7 @@ def test_yolov5_heads_give_what_the_reference_gives(tmp_path: Path, seed: int, f
     file = yolo_files.write(tmp_path / "v5.onnx", FORMS[form](heads))
     expected = expect(heads, by_class=True)
     assume(expected.margin > DECIDED)
-    assert_same(find(yolov5.load(file, device="cpu")), expected)
+    assert_same(find(opened(yolov5, file)), expected)
 
 
 @QUICK
@@ -111,7 +119,7 @@ def test_yolov5_flat_outputs_give_what_the_reference_gives(tmp_path: Path, seed:
     file = yolo_files.write(tmp_path / "v5.onnx", FORMS[form](heads))
     expected = expect(heads, by_class=True)
     assume(expected.margin > DECIDED)
-    assert_same(find(yolov5.load(file, device="cpu")), expected)
+    assert_same(find(opened(yolov5, file)), expected)
 
 
 @QUICK
@@ -119,7 +127,7 @@ def test_yolov5_flat_outputs_give_what_the_reference_gives(tmp_path: Path, seed:
 def test_yolov7_has_its_anchors_and_suppresses_across_classes(tmp_path: Path, seed: int, flat: bool) -> None:
     heads = random_heads(seed)
     outputs = {"output": decoded(heads, yolov7.ANCHORS)} if flat else named(channels_first(heads))
-    found = find(yolov7.load(yolo_files.write(tmp_path / "v7.onnx", outputs), device="cpu"))
+    found = find(opened(yolov7, yolo_files.write(tmp_path / "v7.onnx", outputs)))
     expected = expect(heads, by_class=False, anchors=yolov7.ANCHORS)
     assume(expected.margin > DECIDED)
     assert_same(found, expected)
@@ -158,7 +166,7 @@ def test_yolox_gives_what_the_reference_gives(tmp_path: Path, seed: int, form: s
     expected = yolo_files.reference(rows, threshold=THRESHOLD, iou=IOU, by_class=False)
     assume(expected.margin > DECIDED)
     file = yolo_files.write(tmp_path / "x.onnx", YOLOX_FORMS[form](raw))
-    assert_same(find(yolox.load(file, device="cpu")), expected)
+    assert_same(find(opened(yolox, file)), expected)
 
 
 @QUICK
@@ -169,7 +177,7 @@ def test_corner_points_come_with_their_boxes_and_classes_can_be_one(tmp_path: Pa
     merged = np.concatenate([rows[:, :13], rows[:, 13:].max(axis=1, keepdims=True)], axis=1)
     file = yolo_files.write(tmp_path / "plates.onnx", named(channels_first(heads)))
     for table, options in ((rows, {"corners": 4}), (merged, {"corners": 4, "one_class": True})):
-        detector = yolov5.load(file, device="cpu", options=options)
+        detector = opened(yolov5, file, options=options)
         expected = yolo_files.reference(table, threshold=THRESHOLD, iou=IOU, by_class=True, points=4)
         assume(expected.margin > DECIDED)
         assert_same(find(detector, classes=detector.class_count), expected)
@@ -196,18 +204,18 @@ def test_number_types_batches_and_channel_orders_change_nothing(
     if half:
         outputs = {name: array.astype(np.float16) for name, array in outputs.items()}
     file = yolo_files.write(tmp_path / "v5.onnx", outputs, shape=shape, dtype=dtype, step=step)
-    assert_same(find(yolov5.load(file, device="cpu")), expect(heads, by_class=True))
+    assert_same(find(opened(yolov5, file)), expect(heads, by_class=True))
 
 
 def test_files_with_four_grids_are_read_with_their_anchors(tmp_path: Path) -> None:
-    heads, anchors = random_heads(3, grids=(16, 8, 4, 2)), ANCHORS_OF_FOUR_GRIDS
+    heads, anchors = random_heads(3, grids=(16, 8, 4, 2)), yolov5.ANCHORS_OF_FOUR_GRIDS
     expected = expect(heads, by_class=True, anchors=anchors)
     flat = {"output": yolo_files.anchored_rows(heads, anchors)[None]}
     picture = np.zeros((128, 128, 3), dtype=np.uint8)
     limits = np.full(CLASSES, THRESHOLD, dtype=np.float32)
     for outputs in (named(channels_first(heads)), flat):
         file = yolo_files.write(tmp_path / "v5l6.onnx", outputs, shape=(1, 3, 128, 128))
-        detector = yolov5.load(file, device="cpu")
+        detector = opened(yolov5, file)
         assert_same(detector.detect(picture, min_scores=limits, iou_threshold=IOU), expected)
 
 
@@ -216,7 +224,7 @@ def test_anchors_of_its_own_are_an_option(tmp_path: Path) -> None:
     own = [[5, 6, 7, 8, 9, 10], [11, 12, 13, 14, 15, 16], [17, 18, 19, 20, 21, 22]]
     pairs = [list(zip(row[::2], row[1::2], strict=True)) for row in own]
     file = yolo_files.write(tmp_path / "v7.onnx", named(channels_first(heads)))
-    found = find(yolov7.load(file, device="cpu", options={"anchors": own}))
+    found = find(opened(yolov7, file, options={"anchors": own}))
     assert_same(found, expect(heads, by_class=False, anchors=pairs))
 
 
@@ -244,7 +252,7 @@ def listed(form: str, rows: Array, *, dtype: type = np.float32) -> dict[str, Arr
 def test_lists_with_the_suppression_inside_are_read(tmp_path: Path, form: str, unit: int, family: Any) -> None:
     rows = np.array([[4, 5, 24, 35, 0.9, 2], [30, 8, 50, 60, 0.6, 0], [40, 40, 60, 62, 0.2, 1], [1, 1, 9, 9, 0.5, 7]])
     rows[:, :4] /= unit
-    detector = family.load(yolo_files.write(tmp_path / "end2end.onnx", listed(form, rows)), device="cpu")
+    detector = opened(family, yolo_files.write(tmp_path / "end2end.onnx", listed(form, rows)))
     assert detector.class_count == 0
     every = detector.look(PICTURE, min_scores=np.full(1, 0.4, np.float32), iou_threshold=IOU).detections
     assert every.class_ids.tolist() == [2, 0, 7]
@@ -260,7 +268,7 @@ def find_by(detector: Detector, limits: Array) -> Detections:
 def test_a_list_of_all_pictures_of_a_batch_counts_only_those_of_the_first(tmp_path: Path) -> None:
     rows = np.array([[i // 2, 10, 10, 20, 20 + i, i, 0.9] for i in range(4)], dtype=np.float32)
     file = yolo_files.write(tmp_path / "b4.onnx", {"output": rows}, shape=(4, 3, SIDE, SIDE), free_length=True)
-    assert find_by(yolov5.load(file, device="cpu"), np.full(1, 0.5, np.float32)).class_ids.tolist() == [0, 1]
+    assert find_by(opened(yolov5, file), np.full(1, 0.5, np.float32)).class_ids.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("nhwc_uint8", [False, True])
@@ -271,10 +279,10 @@ def test_networks_that_take_whole_numbers_get_pixels_and_the_usual_colour_order(
     rows[0, 100] = [32, 32, 20, 20, 0, 1, 0, 0, 0]
     file = yolo_files.write_mean(tmp_path / "mean.onnx", 100, rows, nhwc_uint8=nhwc_uint8)
     orange = np.full((SIDE, SIDE, 3), (0, 102, 204), dtype=np.uint8)
-    detector = yolov5.load(file, device="cpu")
+    detector = opened(yolov5, file)
     found = detector.detect(orange, min_scores=np.full(CLASSES, 0.1, np.float32), iou_threshold=IOU)
     assert found.scores == pytest.approx(np.array([204 / 255]), abs=1e-3)
-    blue_first = yolov5.load(file, device="cpu", normalisation=Normalisation.from_mean_std(mean=0, std=255, rgb=False))
+    blue_first = opened(yolov5, file, normalisation=Normalisation.from_mean_std(mean=0, std=255, rgb=False))
     assert len(blue_first.detect(orange, min_scores=np.full(CLASSES, 0.1, np.float32), iou_threshold=IOU)) == 0
 
 
@@ -284,7 +292,7 @@ def test_nonsense_numbers_are_no_objects(tmp_path: Path) -> None:
     rows[0, 6] = [np.inf, 1, 2, 3, 0.9, 0.9, 0, 0, 0]
     rows[0, 7] = [10, 10, 2, 3, np.nan, 0.9, 0, 0, 0]
     rows[0, 8] = [10, 10, 2, 3, 0.9, 0.9, 0, 0, 0]
-    detector = yolov5.load(yolo_files.write(tmp_path / "good.onnx", {"output": np.zeros_like(rows)}), device="cpu")
+    detector = opened(yolov5, yolo_files.write(tmp_path / "good.onnx", {"output": np.zeros_like(rows)}))
     found = detector.postprocess([rows], min_scores=np.full(CLASSES, 0.1, np.float32), iou_threshold=IOU)
     assert len(found) == 1
 
@@ -328,10 +336,10 @@ def test_a_file_of_another_kind_is_told_what_was_expected_and_found(
 def test_an_option_that_makes_no_sense_is_named(tmp_path: Path, options: dict[str, Any], problem: str) -> None:
     file = yolo_files.write(tmp_path / "v5.onnx", named(channels_first(random_heads(1))))
     with pytest.raises(ModelError, match=rf"'v5.onnx': options: {problem}"):
-        yolov5.load(file, device="cpu", options=options)
+        opened(yolov5, file, options=options)
 
 
 def test_corners_are_refused_where_the_file_gives_none(tmp_path: Path) -> None:
     file = yolo_files.write(tmp_path / "e.onnx", listed("rows of 6", np.zeros((1, 6))))
     with pytest.raises(ModelError, match=r"'e\.onnx' gives a list of boxes without corners, but 'corners' is 4"):
-        yolov5.load(file, device="cpu", options={"corners": 4})
+        opened(yolov5, file, options={"corners": 4})

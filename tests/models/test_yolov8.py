@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from streamserver.core.errors import ModelError
-from streamserver.models.found import Found, load_detector
+from streamserver.models import yolov8
+from streamserver.models.detector import Found, Reading, load_detector
 from streamserver.models.normalisation import Normalisation
-from streamserver.models.yolov8 import load, suggest
+from streamserver.models.yolov8 import YoloV8, suggest
 from streamserver.runtime.session import open_session
 from tests.models import yolov8_reference as reference
 from tests.models.yolov8_files import cells, colour_network, constant_network, notes, random_rows
@@ -24,9 +25,12 @@ N = cells(SIZE)
 GRID = reference.grid_of(SIZE)
 Array = npt.NDArray[np.float32]
 Written = Callable[[Array], list[Array]]
-EXAMPLES = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+EXAMPLES = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def load(path: Path, *, device: str = "auto", **known: Any) -> YoloV8:
+    """The detector of a file; ``known`` are fields of ``Reading``."""
+    return yolov8.load(open_session(path, device=device), Reading(**known))
 
 
 def columns_first(rows: Array) -> list[Array]:
@@ -365,7 +369,7 @@ def test_a_file_of_another_family_is_refused_with_what_was_expected_and_found(
 ) -> None:
     path = network(tmp_path, *(np.zeros(shape, dtype=np.float32) for shape in shapes))
     with pytest.raises(ModelError, match=f"^'net.onnx' is no YOLOv8 network for Detect: .*{problem}"):
-        load(path, device="cpu", options={})
+        load_detector(path, family="yolov8", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -377,8 +381,9 @@ def test_a_file_of_another_family_is_refused_with_what_was_expected_and_found(
     ],
 )
 def test_options_are_checked(tmp_path: Path, options: dict[str, Any], problem: str) -> None:
+    path = network(tmp_path, *columns_first(random_rows(np.random.default_rng(0), N, SIZE, 3)))
     with pytest.raises(ModelError, match=problem):
-        load(tmp_path / "net.onnx", options=options)
+        load(path, device="cpu", options=options)
 
 
 def test_metadata_that_name_other_classes_are_refused(tmp_path: Path) -> None:
@@ -386,6 +391,22 @@ def test_metadata_that_name_other_classes_are_refused(tmp_path: Path) -> None:
     path = network(tmp_path, *columns_first(rows), metadata=notes("detect", ["a", "b"]))
     with pytest.raises(ModelError, match=r"names 2 classes in its metadata, but its output \[1, 7, 126\] has 3"):
         load(path, device="cpu", options={})
+
+
+def test_boxes_that_are_no_pixels_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A YOLOX export, rows and columns exchanged, has the shape of a YOLOv8 with a class more."""
+    offsets = np.random.default_rng(0).uniform(0, 1, (N, 8)).astype(np.float32)
+    load(network(tmp_path, *columns_first(offsets)), device="cpu")
+    assert "'net.onnx' is read as YOLOv8, but the middles of its boxes are no pixels" in caplog.text
+    caplog.clear()
+    load(network(tmp_path, *columns_first(random_rows(np.random.default_rng(0), N, SIZE, 4))), device="cpu")
+    assert caplog.text == ""
+
+
+def test_a_file_with_one_row_for_each_object_is_no_classifier(tmp_path: Path) -> None:
+    path = network(tmp_path, np.zeros((9, 7), dtype=np.float32))
+    with pytest.raises(ModelError, match=r"found \[9, 7\]$"):
+        load(path, device="cpu")
 
 
 def test_a_grey_network_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import pytest
 from streamserver.core.arrays import Detections
 from streamserver.core.errors import ModelError
 from streamserver.geometry.boxes import iou_matrix
-from streamserver.models.yolox import YoloX
-from streamserver.runtime.session import TensorSpec
+from streamserver.models._yolo_detector import YoloDetector
+from streamserver.models.detector import Reading
+from streamserver.models.yolox import FAMILY
+from streamserver.runtime.session import TensorSpec, open_session
 from tests import assets
 
 SIDE = 64
@@ -32,6 +34,7 @@ class FakeSession:
         self.inputs = (TensorSpec("images", shape, "tensor(float)"),)
         self.outputs = (TensorSpec("output", (None, None, None), "tensor(float)"),)
         self.rows = rows
+        self.metadata: dict[str, str] = {}
         self.seen = np.zeros(0)
 
     def run(self, inputs: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
@@ -43,8 +46,8 @@ def empty_rows(cells: int = CELLS) -> npt.NDArray[np.float32]:
     return np.zeros((cells, 5 + CLASSES), dtype=np.float32)
 
 
-def network(rows: npt.NDArray[np.float32], **options: Any) -> YoloX:
-    return YoloX(FakeSession(rows), **options)  # type: ignore[arg-type]
+def network(rows: npt.NDArray[np.float32], **options: Any) -> YoloDetector:
+    return YoloDetector(FakeSession(rows), FAMILY, Reading(**options))  # type: ignore[arg-type]
 
 
 def detect(rows: npt.NDArray[np.float32], *, iou: float = 0.5, picture: Any = PICTURE, **options: Any) -> Detections:
@@ -125,7 +128,7 @@ def test_boxes_come_back_in_pixels_of_the_picture() -> None:
 def test_the_network_sees_raw_pixels_blue_first_and_grey_padding() -> None:
     session = FakeSession(empty_rows())
     picture = np.full((32, 64, 3), (10, 20, 30), dtype=np.uint8)
-    YoloX(session).detect(picture, min_scores=LOW, iou_threshold=0.5)  # type: ignore[arg-type]
+    YoloDetector(session, FAMILY).detect(picture, min_scores=LOW, iou_threshold=0.5)  # type: ignore[arg-type]
     assert list(session.seen.shape) == [1, 3, SIDE, SIDE]
     assert session.seen[0, :, 0, 0].tolist() == [10, 20, 30]
     assert session.seen[0, :, 40, 0].tolist() == [114, 114, 114]
@@ -145,7 +148,7 @@ def test_the_network_sees_raw_pixels_blue_first_and_grey_padding() -> None:
 )
 def test_a_file_of_another_kind_is_refused(cells: int, shape: tuple[int, ...], problem: str) -> None:
     with pytest.raises(ModelError, match=f"'fake.onnx' {problem}"):
-        YoloX(FakeSession(empty_rows(cells), shape=shape))  # type: ignore[arg-type]
+        YoloDetector(FakeSession(empty_rows(cells), shape=shape), FAMILY)  # type: ignore[arg-type]
 
 
 def test_classes_the_file_does_not_have_are_refused() -> None:
@@ -156,35 +159,35 @@ def test_classes_the_file_does_not_have_are_refused() -> None:
 def test_free_sizes_are_640_and_a_fourth_stride_is_understood() -> None:
     cells = sum((640 // stride) ** 2 for stride in (8, 16, 32, 64))
     session = FakeSession(empty_rows(cells), shape=(None, 3, None, None))
-    assert YoloX(session).size_wh == (640, 640)  # type: ignore[arg-type]
+    assert YoloDetector(session, FAMILY).size_wh == (640, 640)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def nano() -> YoloX:
-    return YoloX.load(assets.model("yolox_nano.onnx"), device="cpu")
+def nano() -> YoloDetector:
+    return YoloDetector(open_session(assets.model("yolox_nano.onnx"), device="cpu"), FAMILY)
 
 
-def people(detector: YoloX, picture: Any, min_score: float) -> Detections:
+def people(detector: YoloDetector, picture: Any, min_score: float) -> Detections:
     limits = np.full(detector.class_count, min_score, dtype=np.float32)
     found = detector.detect(picture, min_scores=limits, iou_threshold=0.5)
     return found.select(found.class_ids == 0)
 
 
-def test_real_weights_say_what_they_are(nano: YoloX) -> None:
+def test_real_weights_say_what_they_are(nano: YoloDetector) -> None:
     assert (nano.description, nano.class_count) == ("yolox_nano.onnx on CPUExecutionProvider", 80)
 
 
-def test_ten_pedestrians_are_ten_people(nano: YoloX) -> None:
+def test_ten_pedestrians_are_ten_people(nano: YoloDetector) -> None:
     picture = cv2.imread(str(assets.clip("../images/pedestrians.jpg")))
     assert len(people(nano, picture, 0.5)) == 10
 
 
-def test_a_cat_is_no_person(nano: YoloX) -> None:
+def test_a_cat_is_no_person(nano: YoloDetector) -> None:
     picture = cv2.imread(str(assets.clip("../images/chelsea.png")))
     assert len(people(nano, picture, 0.3)) == 0
 
 
-def test_people_of_the_campus_clip_are_where_the_published_truth_says(nano: YoloX) -> None:
+def test_people_of_the_campus_clip_are_where_the_published_truth_says(nano: YoloDetector) -> None:
     hits = total = 0
     for number, truth in campus_truth(assets.clip("vtest_PETS09-S2L1_gt_excerpt.csv")).items():
         found = people(nano, campus_picture(number), 0.3)
@@ -211,7 +214,7 @@ def campus_picture(number: int) -> Any:
         capture.release()
 
 
-def test_threads_that_share_a_network_do_not_disturb_each_other(nano: YoloX) -> None:
+def test_threads_that_share_a_network_do_not_disturb_each_other(nano: YoloDetector) -> None:
     pictures = [cv2.imread(str(assets.clip(f"../images/{name}"))) for name in ("pedestrians.jpg", "chelsea.png")]
     alone = [people(nano, picture, 0.3).boxes_xyxy for picture in pictures]
     together: list[list[Any]] = [[], []]

@@ -163,13 +163,22 @@ class TestPlates:
             ({"PlateReader": "tesseract"}, "PlateReader: got 'tesseract'; use one of ppocr, lprnet"),
             ({"Plates": "mars"}, "Plates: got 'mars'; use one of cn, any"),
             ({"PlateReader": "lprnet", "Plates": "any"}, "PlateReader: lprnet reads Chinese plates only"),
+            ({"Anchor": "middle"}, "Anchor: got 'middle'; use one of foot, box"),
+            ({"Detector": "motion"}, "Detector: got 'motion', which finds what moves, and no number plates"),
+            ({"Classes": [0, "car"]}, "Classes: the detector of number plates knows no class 2, only 0"),
         ],
     )
     def test_of_a_wrong_kind_are_the_task_s_mistake(self, name: str, extend: dict[str, Any], problem: str) -> None:
         body = frames.bodies(2)["new"]
         body["Algorithm"][0]["Extend"] = extend
-        with pytest.raises(BadRequestError, match=rf"^\$.Algorithm\[\].Extend.{problem}"):
+        with pytest.raises(BadRequestError, match=rf"^\$.Algorithm\[0\].Extend.{problem}"):
             build(name, body)
+
+    def test_know_no_mistake_in_keys_that_are_null(self, name: str) -> None:
+        body = frames.bodies(2)["new"]
+        plain = build(name, body)
+        body["Algorithm"][0]["Extend"] = dict.fromkeys(("PlateReader", "Plates", "Anchor"))
+        assert build(name, body) == plain
 
     def test_are_reported_once_though_misread_before_and_after(self, name: str) -> None:
         texts = [B, A, A, A, A, B, B, B, A]

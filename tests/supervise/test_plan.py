@@ -102,6 +102,12 @@ def test_a_file_is_played_once_at_its_own_pace_with_the_servers_detector_unless_
     assert planned.demo.detector == "model"
 
 
+def test_a_folder_is_shown_as_pictures_and_ends_like_a_file(tmp_path: Path) -> None:
+    planned = plan(request(1, 6, address=f"file://{tmp_path}"), port=1, settings=OURS)
+    assert {(c.url, c.source_type, c.loops) for c in planned.demo.channels} == {(str(tmp_path), "IMG_DIR", 1)}
+    assert (planned.finite, planned.replayable) == (True, True)
+
+
 def test_extend_may_stand_at_the_top_of_the_request() -> None:
     planned = plan(request(1, address="/tmp/a.mp4", Extend={"Loop": 0}), port=1, settings=OURS)
     assert planned.demo.channels[0].loop_num == 0
@@ -331,6 +337,40 @@ def test_an_old_sample_under_a_new_name_finds_its_files_and_what_it_misses_is_na
     (config / "yolox_group.json").unlink()
     with pytest.raises(SampleError, match=re.escape(str(config / "yolox_group.json"))):
         plan(request(9), port=1, settings=OURS, project=project)
+
+
+NEW_SAMPLE = """
+from streamserver.plugin_api import GraphOverrides, channel
+
+
+def newie_build_config(algorithm_name, stream_path, data, port, i):
+    return GraphOverrides(channel=channel(data, i))
+
+
+def newie_logic(json_data, up_list, rm_list, state=None):
+    pass
+
+
+def newie_trans_json(json_data, task_id, Type, up_list):
+    return {}
+"""
+
+
+def test_a_graph_of_sophon_stream_put_into_a_sample_says_what_its_files_must_be_called(tmp_path: Path) -> None:
+    folder = tmp_path / "samples" / "newie"
+    shutil.copytree(SAMPLE, folder / "config")
+    (folder / "newie.py").write_text(NEW_SAMPLE)
+    (folder / "config_logic.py").write_text("def new_state(algorithm): ...\n")
+    (tmp_path / "config_algorithm.py").write_text("map_type = {9: 'newie'}\n")
+    with pytest.raises(
+        GraphError, match=r"newie_demo.json: not found; rename tripwire_demo.json, which is there, to newie_"
+    ):
+        plan(request(9), port=1, settings=OURS, project=tmp_path)
+    (folder / "config" / "tripwire_demo.json").rename(folder / "config" / "newie_demo.json")
+    assert plan(request(9), port=1, settings=OURS, project=tmp_path).graphs
+    (folder / "config" / "engine_group.json").rename(folder / "config" / "engine.json")
+    with pytest.raises(GraphError, match=r"engine_group.json: not found; give the graph file this name, or .*graph=…"):
+        plan(request(9), port=1, settings=OURS, project=tmp_path)
 
 
 def test_an_old_sample_edits_a_copy_and_gets_its_filter_and_sink(tmp_path: Path) -> None:

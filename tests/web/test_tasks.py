@@ -94,13 +94,15 @@ def test_an_unknown_type_is_told_which_exist(client: FlaskClient) -> None:
     assert "this server has: 1 tripwire, 3 yolov5, 6 area_intrusion" in reply["Msg"]
 
 
-def test_a_file_is_looked_for_on_this_server(client: FlaskClient, tmp_path: Path) -> None:
+def test_a_file_or_folder_is_looked_for_on_this_server(client: FlaskClient, tmp_path: Path) -> None:
     clip = tmp_path / "片 段.mp4"
     sent = body(InputSrc={"SrcID": "c", "StreamSrc": {"Address": str(clip)}})
     assert "no readable file" in _post(client, "/task/create", sent)["Msg"]
     clip.write_bytes(b"")
     assert _post(client, "/task/create", sent) == SUCCESS
-    for address in (str(tmp_path), f"/{'x' * 3000}", "file:///a%00b"):
+    sent = body(TaskID="pictures", InputSrc={"SrcID": "c", "StreamSrc": {"Address": str(tmp_path)}})
+    assert _post(client, "/task/create", sent) == SUCCESS
+    for address in (f"{tmp_path}/absent", f"/{'x' * 3000}", "file:///a%00b"):
         sent = body(TaskID="t2", InputSrc={"SrcID": "c", "StreamSrc": {"Address": address}})
         assert "no readable file" in _post(client, "/task/create", sent)["Msg"]
 

@@ -14,9 +14,10 @@ import pytest
 
 from streamserver.core import exitcodes
 from streamserver.core.status import ENGINE_FILE, EngineStatus
+from streamserver.vision.codec import encode_jpeg
 from tests.assets import model
 from tests.elements.receiver import Receiver
-from tests.media.clips import write_clip
+from tests.media.clips import picture, write_clip
 from tests.worker.tasks import DECODE, push, run_worker, worker, write_task
 
 TASK = ("--demo_config_path=demo.json", "--task_dir=.", "--run=key")
@@ -60,6 +61,31 @@ def test_a_clip_is_decoded_pushed_and_finished(tmp_path: Path) -> None:
     assert (status.run, status.ready, status.source, status.frames, status.loop) == ("key", True, "ended", 8, 1)
     assert status.error == ""
     assert "all channels have ended" in log_of(tmp_path)
+
+
+def test_pictures_of_a_folder_are_pushed_and_paths_count_from_the_named_folder(tmp_path: Path) -> None:
+    task, elsewhere = tmp_path / "build", tmp_path / "elsewhere"
+    for folder in (task, elsewhere, tmp_path / "pictures"):
+        folder.mkdir()
+    for number, size_wh in enumerate([(64, 48), (80, 60), (64, 48)]):
+        (tmp_path / "pictures" / f"{number}.jpg").write_bytes(encode_jpeg(picture(number, size_wh)))
+    with Receiver() as receiver:
+        write_task(task, "../pictures", [DECODE, push(receiver.port)], source_type="IMG_DIR", loop_num=2)
+        result = run_worker(elsewhere, f"--demo_config_path={task}/demo.json", f"--base_dir={task}")
+    assert result.returncode == exitcodes.FINISHED
+    frames = [message["mFrame"] for message in receiver.messages]
+    assert [(f["mFrameId"], f["mLoop"], f["mSequence"], f["mTimestamp"]) for f in frames] == [
+        (number, number // 3, number, 0) for number in range(6)
+    ]
+    assert [f["mWidth"] for f in frames] == [64, 80, 64] * 2
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_a_picture_folder_with_nothing_in_it_ends_the_worker_for_good(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    write_task(tmp_path, name, [DECODE, push(1)], source_type="IMG_DIR", loop_num=-1)
+    assert run_worker(tmp_path, *TASK).returncode == exitcodes.SOURCE_MISSING
+    assert f"picture folder '{tmp_path}/{name}' " in status_of(tmp_path).error
 
 
 def test_without_a_task_folder_it_logs_to_stderr_and_leaves_no_file(tmp_path: Path) -> None:

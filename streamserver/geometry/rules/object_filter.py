@@ -85,13 +85,15 @@ class ObjectFilter:
             size_wh: of the frame.
             texts: what was read of each object, or empty; ``()`` when nobody reads.
         """
+        result = np.zeros(len(detections), dtype=np.bool_)
+        if not len(detections):  # what is remembered goes by the frame's number, and is forgotten with the next object
+            return Passing(result)
         candidates = np.flatnonzero(np.isin(detections.class_ids, self.spec.classes))
         objects = detections.select(candidates)
         fitting = self._first_fitting(objects, step, size_wh)
         by_text = self.spec.kind == BY_PLATE and bool(texts)
         names = [_name(objects, row, texts[i] if by_text else "") for row, i in enumerate(candidates.tolist())]
         due = self._due(objects, fitting >= 0, names, step, timestamp_us)
-        result = np.zeros(len(detections), dtype=np.bool_)
         result[candidates] = due
         return Passing(result, tuple(np.unique(fitting[due]).tolist()))
 

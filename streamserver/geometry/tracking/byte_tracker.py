@@ -13,6 +13,7 @@ habits cost tracks, ours does what the paper means, or more where only every thi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -138,6 +139,8 @@ class ByteTracker:
     def track(self, detections: Detections, size_wh: tuple[int, int]) -> tuple[Detections, Indices]:
         """As ``update``, with the rows of ``detections`` that were tracked, growing."""
         self._step += 1
+        if not len(self) and not len(detections):
+            return detections, np.zeros(0, dtype=np.intp)
         track_rows, detection_rows = self._associate(detections)
         self._renew(track_rows, detections.boxes_xyxy[detection_rows])
         born = self._births(detections, detection_rows)
@@ -153,10 +156,13 @@ class ByteTracker:
         tracks = self._tracks
         visible = tracks.last_seen == self._step - 1
         tracks.motion.predict(unseen=~visible)
+        if not len(self) or not len(detections):
+            return np.zeros((2, 0), dtype=np.intp)
         confirmed = tracks.ids > 0
         strong = detections.scores >= max(self.options.track_thresh, _SCORE_FLOOR)
         likely = detections.scores > _SCORE_FLOOR
-        near, grown = self._distances(detections)
+        near = functools.cache(lambda: self._distance(detections))
+        grown = functools.cache(lambda: self._grown_distance(detections))
         rounds = (
             (near, confirmed, strong, self.options.match_thresh),
             (near, confirmed & visible, likely & ~strong, _WEAK_COST_LIMIT),
@@ -167,28 +173,34 @@ class ByteTracker:
         partner = np.full(len(self), -1, dtype=np.intp)
         free = np.ones(len(detections), dtype=np.bool_)
         for distance, who, what, cost_limit in rounds:
-            rows, found = _match(distance, who & (partner < 0), what & free, cost_limit=cost_limit)
-            partner[rows] = found
-            free[found] = False
+            rows, found = np.flatnonzero(who & (partner < 0)), np.flatnonzero(what & free)
+            if len(rows) and len(found):
+                matched = _match(distance()[np.ix_(rows, found)], cost_limit=cost_limit)
+                partner[rows[matched[0]]] = found[matched[1]]
+                free[found[matched[1]]] = False
         paired = np.flatnonzero(partner >= 0)
         return np.stack((paired, partner[paired]))
 
-    def _distances(self, detections: Detections) -> tuple[FloatRows, FloatRows]:
-        """1 - IoU between tracks and detections: of the expected boxes, and of grown boxes; (tracks, detections) each.
-
-        Grown boxes are tried where the track is expected and where it was last seen, for what has just begun or
-        stopped moving is not where it is expected. Pairs of classes that must not mix have distance 2.
-        """
-        tracks = self._tracks
+    def _distance(self, detections: Detections) -> FloatRows:
+        """1 - IoU of where tracks are expected and of detections, (tracks, detections)."""
         found = detections.boxes_xyxy.astype(np.float64)
-        expected = cxcywh_to_xyxy(tracks.motion.position)
+        return self._by_class(1 - iou_matrix(cxcywh_to_xyxy(self._tracks.motion.position), found), detections)
+
+    def _grown_distance(self, detections: Detections) -> FloatRows:
+        """The same of grown boxes, tried where the track is expected and where it was last seen.
+
+        For what has just begun or stopped moving is not where it is expected.
+        """
         share = self.options.growth
-        lenient = [iou_matrix(_grow(boxes, share), _grow(found, share)) for boxes in (expected, tracks.measured_xyxy)]
-        near, grown = 1 - iou_matrix(expected, found), 1 - np.maximum(*lenient)
+        found = _grow(detections.boxes_xyxy.astype(np.float64), share)
+        places = cxcywh_to_xyxy(self._tracks.motion.position), self._tracks.measured_xyxy
+        return self._by_class(1 - np.maximum(*(iou_matrix(_grow(boxes, share), found) for boxes in places)), detections)
+
+    def _by_class(self, distance: FloatRows, detections: Detections) -> FloatRows:
+        """With 2 between what must not mix."""
         if not self.options.agnostic:
-            foreign = tracks.class_ids[:, None] != detections.class_ids[None, :]
-            near[foreign] = grown[foreign] = 2
-        return near, grown
+            distance[self._tracks.class_ids[:, None] != detections.class_ids[None, :]] = 2
+        return distance
 
     def _births(self, detections: Detections, taken: Indices) -> Indices:
         """Rows of the detections that start tracks."""
@@ -255,23 +267,8 @@ def _grow(boxes_xyxy: FloatRows, share: float) -> FloatRows:
     return np.asarray(boxes_xyxy + margin * (-1, -1, 1, 1))
 
 
-def _match(
-    distance: FloatRows,
-    track_mask: npt.NDArray[np.bool_],
-    detection_mask: npt.NDArray[np.bool_],
-    *,
-    cost_limit: float,
-) -> Indices:
-    """The cheapest assignment among the given tracks and detections, no pair above ``cost_limit``.
-
-    Returns:
-        Row numbers, (2, pairs): tracks, then detections.
-    """
-    tracks, found = np.flatnonzero(track_mask), np.flatnonzero(detection_mask)
-    if not len(tracks) or not len(found):
-        return np.zeros((2, 0), dtype=np.intp)
-    _, partner, _ = lap.lapjv(
-        distance[np.ix_(tracks, found)].astype(np.float64), extend_cost=True, cost_limit=cost_limit
-    )
-    paired = partner >= 0
-    return np.stack((tracks[paired], found[partner[paired]]))
+def _match(distance: FloatRows, *, cost_limit: float) -> Indices:
+    """The cheapest assignment of rows to columns, no pair above ``cost_limit``; (2, pairs): rows, then columns."""
+    _, partner, _ = lap.lapjv(distance.astype(np.float64), extend_cost=True, cost_limit=cost_limit)
+    paired = np.flatnonzero(partner >= 0)
+    return np.stack((paired, partner[paired]))

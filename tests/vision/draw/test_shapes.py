@@ -237,7 +237,7 @@ def everything() -> Findings:
 wild = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values=st.lists(wild, min_size=4, max_size=4), class_id=st.integers(-(2**62), 2**62), text=st.text(max_size=30))
 def test_no_number_and_no_text_breaks_a_drawing(values: list[float], class_id: int, text: str) -> None:
     findings = Findings(

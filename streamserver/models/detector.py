@@ -1,19 +1,24 @@
-"""What a detector of any family finds in one picture, and what all of them offer."""
+"""What a detector of any family is told of its file, what it offers, and what it finds in one picture."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from streamserver.core.arrays import Detections, FloatArray, ImageBgr
+from streamserver.core.arrays import Detections, FloatArray, ImageBgr, IntArray
+from streamserver.core.errors import ModelError
 from streamserver.core.objects import Pose, Recognition, Segment, TurnedBox
 from streamserver.models.normalisation import Normalisation
+from streamserver.runtime.session import Session, open_session
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,32 @@ class Found:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What configs/models.yaml or the keys of an element say of a file, beside what the file itself says.
+
+    Attributes:
+        normalisation: what the network wants to see; ``None`` for what is usual in the family.
+        classes: the class numbers to report, renumbered from 0 in this order; ``None`` for all.
+        options: what else the family must know: ``options`` in configs/models.yaml, or keys of the element.
+    """
+
+    normalisation: Normalisation | None = None
+    classes: tuple[int, ...] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Detector(Protocol):
     """A loaded network of any detector family; may be shared between threads."""
 
     class_count: int
-    """Classes it can report, numbered from 0."""
+    """Classes it can report, numbered from 0; 0 where the file does not say."""
+
+    class_names: tuple[str, ...]
+    """Their names, where the file says them; else empty."""
+
+    layout: str
+    """How the file writes down what it found, in words."""
 
     @property
     def description(self) -> str:
@@ -78,7 +104,7 @@ class Detector(Protocol):
 
         Args:
             image_bgr: the picture; not written to.
-            min_scores: (class_count,), the lowest score that counts for each class.
+            min_scores: (class_count,), the lowest score that counts for each class; (1,) where ``class_count`` is 0.
             iou_threshold: of two boxes that overlap more, the better one stays.
         """
 
@@ -93,30 +119,58 @@ def load_detector(
     classes: tuple[int, ...] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Detector:
-    """Opens an ONNX file with the module ``streamserver.models.<family>``, by its function ``load``.
+    """Opens an ONNX file with ``load(session, reading)`` of the module ``streamserver.models.<family>``.
 
     Args:
         path: the file.
         family: one of the detector families.
         device: see ``open_session``.
         threads: see ``open_session``.
-        normalisation: what the network wants to see; ``None`` for what is usual in the family.
-        classes: the class numbers to report, renumbered from 0 in this order; ``None`` for all.
-        options: what else the family must know, from ``options`` in configs/models.yaml or from the element's keys.
+        normalisation: see ``Reading``.
+        classes: see ``Reading``.
+        options: see ``Reading``.
 
     Raises:
         ModelError: the file is none of the family; says which layouts were expected and what was found.
     """
-    module = importlib.import_module(f"streamserver.models.{family}")
-    detector: Detector = module.load(
-        path,
-        device=device,
-        threads=threads,
-        normalisation=normalisation,
-        classes=classes,
-        options=dict(options or {}),
-    )
+    load: Callable[[Session, Reading], Detector] = importlib.import_module(f"streamserver.models.{family}").load
+    reading = Reading(normalisation=normalisation, classes=classes, options=options or {})
+    session = open_session(path, device=device, threads=threads)
+    try:
+        detector = load(session, reading)
+    except ModelError as e:
+        cure = e.cure or f"'python -m streamserver.models inspect {path}' says what it is"
+        raise type(e)(e.message, cure=cure) from e
+    count = detector.class_count
+    said = f"{count} class{'es' * (count != 1)}" if count else "it does not say how many classes"
+    logger.info("'%s' is read as %s: %s; %s", path.name, family, detector.layout, said)
     return detector
+
+
+def choose_classes(name: str, classes: Sequence[int] | None, known: int) -> IntArray | None:
+    """The class numbers to report (``None``: all) as an array; ``known`` is how many the file has, 0 for unknown.
+
+    Raises:
+        ModelError: the file has not all of them; names it.
+    """
+    if classes is None:
+        return None
+    if not classes or (known and max(classes) >= known):
+        raise ModelError(f"'{name}' has {known} classes, asked for numbers {tuple(classes)}")
+    return np.array(classes, dtype=np.int64)
+
+
+def choose_names(names: tuple[str, ...], wanted: IntArray | None) -> tuple[str, ...]:
+    """The names of the classes that are reported; none of none."""
+    return names if wanted is None or not names else tuple(names[number] for number in wanted)
+
+
+def renumber(class_ids: IntArray, wanted: IntArray | None) -> IntArray:
+    """Where each of a file's class numbers stands in ``wanted``, -1 where it does not; as they are for ``None``."""
+    if wanted is None:
+        return class_ids
+    same = class_ids[:, None] == wanted[None, :]
+    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 
 def _moved_pose(pose: Pose, corner: FloatArray) -> Pose:
