@@ -62,11 +62,13 @@ class Pusher:
         self._thread.start()
 
     def put(self, picture: Picture) -> None:
-        """Hands over a picture; returns at once.
+        """Hands over a picture; returns at once. After ``close`` nothing is taken any more.
 
         Raises:
             RuntimeError: the thread that sends was ended by something unexpected, such as a picture that cannot be had.
         """
+        if self._closing:
+            return
         if not self._thread.is_alive():
             raise RuntimeError(f"{self._name}: the thread that sends has died; its traceback is on standard error")
         now_ms = max(self._last_ms + 1, round((time.monotonic() - self._started) * 1000))

@@ -188,3 +188,10 @@ def test_a_server_that_never_answers_is_tried_less_and_less_often(monkeypatch: p
         finally:
             pusher.close(hurry=True)
     assert failures[:3] == [1, 2, 3]
+
+
+def test_a_picture_that_comes_after_the_end_is_ignored() -> None:
+    pusher = Pusher(f"rtsp://127.0.0.1:{free_port()}/live/0_0", Encoding())
+    pusher.close(hurry=True)
+    pusher.put(picture())
+    assert pusher.dropped == 0

@@ -18,7 +18,7 @@ from streamserver.supervise.group import Launch, make_folder
 from streamserver.supervise.supervisor import Supervisor
 
 ACTOR = Path(__file__).with_name("actor.py")
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> None:

@@ -23,7 +23,7 @@ from streamserver.supervise import lock
 from tests.web.conftest import body
 
 _PROJECT = Path(__file__).parents[2]
-_PATIENCE_S = 30.0
+_PATIENCE_S = 90.0
 
 _GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "streamserver/web/gunicorn_conf.py", "server:create_app()"]
 
