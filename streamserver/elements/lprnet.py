@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from streamserver.core.errors import ModelError
 from streamserver.elements._model import (
     find_model,
+    load_network,
+    normalisation_of,
     read_flag,
     read_model_path,
     read_names,
     read_normalisation,
-    unusable,
 )
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -32,17 +32,13 @@ class LprNetElement(Element):
     def open(self) -> None:
         """Finds and loads the weights."""
         found = find_model(self.context, self._model_path, families=("lprnet",))
-        settings = self.context.settings
-        try:
-            self._reader = LprNet.load(
-                found.path,
-                device=settings.device,
-                threads=settings.inference_threads,
-                symbols=self._symbols,
-                normalisation=found.entry.preprocess if found.entry else self._normalisation,
-            )
-        except ModelError as e:
-            raise unusable(self.context, e) from e
+        self._reader = load_network(
+            self.context,
+            found,
+            LprNet.load,
+            symbols=self._symbols,
+            normalisation=normalisation_of(found, self._normalisation),
+        )
         self.context.report("reader", self._reader.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
-from streamserver.core.errors import ConfigError, ModelError
+from streamserver.core.errors import ConfigError
 from streamserver.elements._model import (
     find_model,
+    load_network,
+    normalisation_of,
     read_choice,
     read_count,
     read_flag,
     read_model_path,
     read_normalisation,
-    unusable,
 )
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -40,21 +41,17 @@ class PpocrRecElement(Element):
     def open(self) -> None:
         """Finds and loads the weights."""
         found = find_model(self.context, self._model_path, families=("ppocr_rec",))
-        settings = self.context.settings
         known = found.entry is not None  # then the file names its characters, and those of a .bmodel are other ones
-        try:
-            self._reader = PpocrRec.load(
-                found.path,
-                device=settings.device,
-                threads=settings.inference_threads,
-                characters=None if known else self._characters,
-                alphabet=self._alphabet,
-                aspect=self._aspect,
-                beam_width=self._beam_width,
-                normalisation=found.entry.preprocess if found.entry else self._normalisation,
-            )
-        except ModelError as e:
-            raise unusable(self.context, e) from e
+        self._reader = load_network(
+            self.context,
+            found,
+            PpocrRec.load,
+            characters=None if known else self._characters,
+            alphabet=self._alphabet,
+            aspect=self._aspect,
+            beam_width=self._beam_width,
+            normalisation=normalisation_of(found, self._normalisation),
+        )
         self.context.report("reader", self._reader.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:
