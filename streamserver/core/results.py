@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # the client process reads messages without ever loading nump
     from streamserver.core.arrays import Detections
     from streamserver.core.objects import Face, Pose, Recognition
 
+WHOLE_FRAME = -1
+"""``mSubId`` of a part that shows the whole frame."""
+
 BoxXyxy = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom exclusive."""
 

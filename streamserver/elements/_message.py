@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamserver.core.picture import Picture
-from streamserver.core.results import frame_to_wire, objects_to_wire
+from streamserver.core.results import WHOLE_FRAME, frame_to_wire, objects_to_wire
 from streamserver.engine.frame import Frame
 from streamserver.vision.codec import encode_jpeg
-
-_WHOLE = -1
-"""``sub_id`` of a part that shows the whole frame."""
 
 
 def message_of(frame: Frame, *, with_pictures: bool, fps: float = 0.0) -> dict[str, Any]:
@@ -25,7 +22,7 @@ def message_of(frame: Frame, *, with_pictures: bool, fps: float = 0.0) -> dict[s
 
 
 def _message(frame: Frame, *, with_pictures: bool, fps: float, whole: bool) -> dict[str, Any]:
-    sized = whole or frame.sub_id == _WHOLE  # sophon-stream sends no size of a cut-out part
+    sized = whole or frame.sub_id == WHOLE_FRAME  # sophon-stream sends no size of a cut-out part
     message = frame_to_wire(
         channel_id=frame.channel_id,
         graph_id=frame.graph_id,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.objects import Face
 from streamserver.core.picture import Picture
+from streamserver.core.results import WHOLE_FRAME
 from streamserver.elements._model import read_flag, read_names
 from streamserver.elements._routes import FULL_FRAME, classes_of, read_port, read_rules
 from streamserver.engine.element import ElementContext, Emit, SplittingElement
@@ -35,9 +36,6 @@ _next_ticket = itertools.count(1).__next__
 
 _TEXT_LINE = "ppocr"
 """The class name by which CONTRACT 3.6 knows lines of text, which may run downwards."""
-
-_WHOLE = -1
-"""``sub_id`` of a part that shows the whole frame."""
 
 
 class Distributor(SplittingElement):
@@ -111,7 +109,7 @@ class Distributor(SplittingElement):
                 part.track_id = int(frame.detections.track_ids[row])
                 yield name, part
         if FULL_FRAME in ports:
-            yield FULL_FRAME, _part(frame, frame.picture, _WHOLE)
+            yield FULL_FRAME, _part(frame, frame.picture, WHOLE_FRAME)
 
     def _name_of(self, class_id: int) -> str:
         """The class's name; empty for one that has none, which is said once."""

@@ -13,15 +13,13 @@ import logging
 import numpy as np
 
 from streamserver.core.arrays import FloatArray
+from streamserver.core.plates import UNREADABLE
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.geometry.rules.object_filter import Mask, ObjectFilter
 from streamserver.geometry.rules.spec import FilterSpec, SpecError, parse_rules
 
 _log = logging.getLogger(__name__)
-
-_UNREADABLE = "###"
-"""What ppocr_rec says of a picture without a text (CONTRACT 3.3)."""
 
 
 class Filter(Element):
@@ -103,7 +101,7 @@ def _texts_of(frame: Frame) -> list[str]:
     for part in frame.sub_frames:
         row = part.sub_id - len(frame.faces)
         if 0 <= row < len(texts) and not texts[row]:
-            texts[row] = next((one.label for one in part.recognitions if one.label not in ("", _UNREADABLE)), "")
+            texts[row] = next((one.label for one in part.recognitions if one.label not in UNREADABLE), "")
     return texts
 
 

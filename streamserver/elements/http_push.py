@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from streamserver.elements._message import message_of
-from streamserver.elements._model import read_flag
+from streamserver.elements._model import read_choice, read_flag, read_text
 from streamserver.elements._push_connection import PushConnection, RefusedError, Target, UnreachableError
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -42,7 +42,7 @@ class HttpPush(Element):
 
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
-        self._on_demand = self._choice("pictures", "always", ("always", "on_demand")) == "on_demand"
+        self._on_demand = read_choice(context, "pictures", ("always", "on_demand"), default="always") == "on_demand"
         self._retry_s = self._read_retry_s()
         self._target = self._read_target()
         self._connections: dict[int, PushConnection] = {}
@@ -125,9 +125,13 @@ class HttpPush(Element):
         port = self.context.configure.get("port")
         if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
             raise self.context.error("port", f"expected a number from 1 to 65535, got {port!r}")
-        path = self._text("path")
-        tls = self._read_tls() if self._choice("scheme", "http", ("http", "https")) == "https" else None
-        return Target(self._text("ip"), port, path if path.startswith("/") else f"/{path}", tls)
+        path = read_text(self.context, "path")
+        tls = (
+            self._read_tls()
+            if read_choice(self.context, "scheme", ("http", "https"), default="http") == "https"
+            else None
+        )
+        return Target(read_text(self.context, "ip"), port, path if path.startswith("/") else f"/{path}", tls)
 
     def _read_tls(self) -> ssl.SSLContext:
         cacert, cert, key = (self._file(name) for name in ("cacert", "cert", "key"))
@@ -162,18 +166,6 @@ class HttpPush(Element):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
             raise self.context.error("retry_s", f"expected seconds from 0 to 3600, got {value!r}")
         return float(value)
-
-    def _text(self, key: str) -> str:
-        value = self.context.configure.get(key)
-        if not isinstance(value, str) or not value:
-            raise self.context.error(key, f"expected a text, got {value!r}")
-        return value
-
-    def _choice(self, key: str, default: str, choices: tuple[str, ...]) -> str:
-        value = self.context.configure.get(key, default)
-        if value not in choices:
-            raise self.context.error(key, f"got {value!r}", cure=f"use one of {', '.join(choices)}")
-        return str(value)
 
 
 def _crops(frame: Frame) -> list[str]:

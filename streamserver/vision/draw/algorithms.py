@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Callable
 
 from streamserver.core.arrays import ImageBgr
+from streamserver.core.results import WHOLE_FRAME
 from streamserver.vision.draw import shapes
-from streamserver.vision.draw.findings import WHOLE, Findings
+from streamserver.vision.draw.findings import Findings
 from streamserver.vision.draw.shapes import Style
 
 Drawing = Callable[[ImageBgr, Findings, Style], None]
@@ -21,7 +22,7 @@ def layers(*drawings: Drawing) -> Drawing:
         for one in drawings:
             one(image_bgr, findings, style)
         for part in findings.parts:
-            if part.sub_id == WHOLE:
+            if part.sub_id == WHOLE_FRAME:
                 draw(image_bgr, part.findings, style)
 
     return draw

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from streamserver.core.arrays import Detections, FloatArray
 from streamserver.core.objects import Face, Pose, Recognition, Segment, TurnedBox
 
-WHOLE = -1
-"""``sub_id`` of a part that shows the whole frame."""
-
 BoxXyxy = tuple[float, float, float, float]
 
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.objects import Face, Pose, Recognition, Segment, TurnedBox
-from streamserver.vision.draw.findings import WHOLE, Findings, Part
+from streamserver.core.results import WHOLE_FRAME
+from streamserver.vision.draw.findings import Findings, Part
 from streamserver.vision.draw.palette import BLUE, GREEN, color_of, on_top_of, skeleton_of
 from streamserver.vision.text import ColorBgr, TextWriter
 
@@ -201,7 +202,7 @@ def _rows_of(findings: Findings) -> Iterator[tuple[int, Part]]:
     """The parts about which something was said, with the rows they were cut from."""
     for part in findings.parts:
         row = findings.row_of(part)
-        if part.sub_id != WHOLE and row >= 0 and part.findings.recognitions:
+        if part.sub_id != WHOLE_FRAME and row >= 0 and part.findings.recognitions:
             yield row, part
 
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from streamserver.core.arrays import Detections, ImageBgr
 from streamserver.core.objects import Face, Pose, Recognition, Segment, TurnedBox
+from streamserver.core.results import WHOLE_FRAME
 from streamserver.vision.draw import algorithms, shapes
 from streamserver.vision.draw.algorithms import DRAWINGS, drawing
-from streamserver.vision.draw.findings import WHOLE, Findings, Part
+from streamserver.vision.draw.findings import Findings, Part
 from streamserver.vision.draw.palette import BLUE, GREEN, RED, color_of, skeleton_of
 from streamserver.vision.draw.shapes import Style
 
@@ -171,7 +172,7 @@ def test_rows_of_parts_count_faces_first() -> None:
     findings = Findings(detections=found((180, 100, 300, 140)), faces=[face], parts=[part(1, "A")])
     assert findings.box_of(findings.parts[0]) == (180, 100, 300, 140)
     assert findings.box_of(part(0, "B")) == face.box_xyxy
-    assert findings.box_of(part(WHOLE, "C")) is None
+    assert findings.box_of(part(WHOLE_FRAME, "C")) is None
 
 
 def test_lines_of_text_are_drawn_at_their_corners() -> None:
@@ -198,7 +199,7 @@ def test_attributes_are_those_of_cars_or_of_people() -> None:
 
 def test_parts_of_the_whole_frame_are_drawn_like_the_frame() -> None:
     inner = Findings(detections=found((50, 60, 150, 200)))
-    outer = Findings(parts=[Part(WHOLE, 0, inner)])
+    outer = Findings(parts=[Part(WHOLE_FRAME, 0, inner)])
     draw = drawing("draw_yolov5_results")
     assert np.array_equal(drawn(draw, outer), drawn(draw, inner))
 
