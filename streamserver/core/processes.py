@@ -9,6 +9,11 @@ import signal
 _PR_SET_PDEATHSIG = 1
 
 
+def end_with_the_reader() -> None:
+    """Lets this process end without a word when whoever reads its output has gone, as ``| head`` does."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
 def die_with_parent(expected_parent: int | None = None) -> None:
     """Asks the kernel to SIGKILL this process when the thread that started it ends.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from streamserver import elements
 from streamserver.core.errors import GraphError, ModelNotFoundError, StreamServerError
+from streamserver.core.processes import end_with_the_reader
 from streamserver.core.settings import Settings, load
 from streamserver.engine.element import Element, ElementContext
 from streamserver.engine.runner import Runner
@@ -343,7 +344,7 @@ def _report(findings: Sequence[Finding]) -> None:
 
 def _show(findings: Sequence[Finding], svg: Path | None) -> None:
     """Prints each graph once, errors to stderr; several graphs are drawn into several files, numbered."""
-    drawings = []
+    names = _draw([graph for finding in findings for graph in finding.graphs], svg) if svg is not None else []
     for finding in findings:
         print(finding.path)
         for graph in finding.graphs:
@@ -351,15 +352,20 @@ def _show(findings: Sequence[Finding], svg: Path | None) -> None:
                 node_id: text for (graph_id, node_id), text in finding.models.items() if graph_id == graph.graph_id
             }
             print(describe(graph, models=models))
-            drawings.append(draw(graph))
         for error in finding.errors:
             print(f"error: {error}", file=sys.stderr)
-    if svg is not None:
-        names = [svg] if len(drawings) == 1 else [svg.with_stem(f"{svg.stem}_{i}") for i in range(len(drawings))]
-        for name, drawing in zip(names, drawings, strict=True):
-            name.write_text(drawing, encoding="utf-8")
-            print(f"drawn: {name}")
+    for name in names:
+        print(f"drawn: {name}")
+
+
+def _draw(graphs: Sequence[Graph], svg: Path) -> list[Path]:
+    """Writes a drawing of each graph; returns where."""
+    names = [svg] if len(graphs) == 1 else [svg.with_stem(f"{svg.stem}_{i}") for i in range(len(graphs))]
+    for name, graph in zip(names, graphs, strict=True):
+        name.write_text(draw(graph), encoding="utf-8")
+    return names
 
 
 if __name__ == "__main__":
+    end_with_the_reader()
     sys.exit(main())

@@ -11,6 +11,7 @@ from typing import Any
 
 from streamserver.core import logs
 from streamserver.core.errors import ModelError, StreamServerError
+from streamserver.core.processes import end_with_the_reader
 from streamserver.core.settings import load
 from streamserver.models.registry import REGISTRY_FILE, ModelEntry
 from streamserver.models.store import ModelStore
@@ -131,4 +132,5 @@ def _inspect(store: ModelStore, files: Sequence[str], *, as_json: bool) -> int:
 
 
 if __name__ == "__main__":
+    end_with_the_reader()
     sys.exit(main())

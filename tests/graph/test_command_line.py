@@ -251,3 +251,17 @@ def test_the_program_itself_runs(tripwire: Path) -> None:
     )
     assert (result.returncode, result.stderr) == (GOOD, "")
     assert "good" in result.stdout
+
+
+def test_what_was_drawn_is_there_though_nobody_reads_the_text_and_nobody_hears_of_it(
+    tripwire: Path, tmp_path: Path
+) -> None:
+    drawing = tmp_path / "x.svg"
+    command = [sys.executable, "-m", "streamserver.graph", "show", str(tripwire), "--svg", str(drawing)]
+    with subprocess.Popen(command, cwd=PROJECT_DIR, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (b"Traceback" in said, b"BrokenPipe" in said) == (False, False)
+    assert drawing.read_text("utf-8").startswith("<svg")
