@@ -34,8 +34,18 @@ class TaskEntry(Answer):
     )
     reason: str = Field(alias="Reason", description="why, in words; empty when all is well")
     source: str = Field(
-        alias="Source", description="while RUNNING: connecting, streaming, reconnecting or ended; else empty"
+        alias="Source", description="while RUNNING: connecting, streaming, stalled, reconnecting or ended; else empty"
     )
+    source_since: str = Field(
+        alias="SourceSince", description="when Source began, UTC; empty without one", examples=["2026-11-20T10:41:05Z"]
+    )
+    frame_age: float | None = Field(
+        alias="FrameAge", description="seconds since the last picture came, while RUNNING; null before the first"
+    )
+    reconnects: int = Field(alias="Reconnects", description="how often the stream came back, since the engine started")
+    stalls: int = Field(alias="Stalls", description="how often a standing connection gave no new picture")
+    broken_packets: int = Field(alias="BrokenPackets", description="packets that were lost or could not be decoded")
+    stream: str = Field(alias="Stream", description="what is read, e.g. h264 1920x1080 25 fps")
     fps: float = Field(alias="Fps", description="frames analysed a second over the last seconds, while RUNNING")
     frames: int = Field(alias="Frames", description="frames analysed since the task was accepted")
     dropped: int = Field(alias="Dropped", description="live frames left out because the engine was busy")

@@ -60,6 +60,12 @@ class Settings:
     start_timeout_s: float = _row(300.0, "time a process may take until it is ready (a model download included)", low=1)
     stop_timeout_s: float = _row(5.0, "time a process has to end after SIGTERM", low=0.1)
     drain_timeout_s: float = _row(60.0, "time a deleted task has to deliver what it raised", low=0)
+    decoder: str = _row(
+        "av", "who reads videos and streams: av (PyAV) or opencv (without GPL parts)", choices=("av", "opencv")
+    )
+    stalled_after_s: float = _row(10.0, "a stream without a picture for so long counts as stalled", low=1)
+    frozen_after_s: float = _row(60.0, "a stream with the same picture for so long counts as stalled; 0 for off", low=0)
+    connects_per_s: float = _row(5.0, "connections to streams that all tasks together try in a second", low=0.1)
     report_connect_timeout_s: float = _row(3.0, "time to connect to a report address", low=0.1)
     report_timeout_s: float = _row(10.0, "time a report address has to answer", low=0.1)
     outbox_max_mb: int = _row(

@@ -24,6 +24,7 @@ class SourceState(StrEnum):
     NONE = ""
     CONNECTING = "connecting"
     STREAMING = "streaming"
+    STALLED = "stalled"
     RECONNECTING = "reconnecting"
     ENDED = "ended"
 

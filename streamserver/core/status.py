@@ -58,7 +58,12 @@ class EngineStatus(_Status):
         frames: frames that were processed (kept by ``sample_interval``) since the task was accepted.
         dropped: live frames that were left out because the engine was busy.
         fps: processed frames a second over the last seconds.
-        reconnects: how often a live source was opened again.
+        source_since: when the source's state began, seconds since the epoch; 0 before it has one.
+        frame_age_s: seconds since the last picture when the status was written; -1 before the first.
+        reconnects: how often a live source was connected again and gave pictures.
+        stalls: how often pictures stayed away, or stayed the same, while the connection stood.
+        broken: packets of a live source that were lost or could not be decoded.
+        stream: what is read, in words, e.g. ``h264 1920x1080 25 fps``.
         loop: how often a file has started over.
         detector: which detector really runs, e.g. ``yolox_nano.onnx on CPUExecutionProvider`` or ``motion``.
         error: why the process is about to exit, in words.
@@ -70,7 +75,12 @@ class EngineStatus(_Status):
     frames: int = 0
     dropped: int = 0
     fps: float = 0.0
+    source_since: float = 0.0
+    frame_age_s: float = -1.0
     reconnects: int = 0
+    stalls: int = 0
+    broken: int = 0
+    stream: str = ""
     loop: int = 0
     detector: str = ""
 

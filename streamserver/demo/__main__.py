@@ -23,6 +23,7 @@ from typing import Any
 
 from streamserver.core.errors import SourceError
 from streamserver.core.settings import PROJECT_DIR
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.core.urls import mask_credentials, source_type
 
@@ -112,7 +113,7 @@ def _picture_size(address: str) -> tuple[int, int]:
 
     spec = SourceSpec(url=address, source_type=source_type(address))
     try:
-        for frame in open_source(spec, stopping=stopping, on_state=note):
+        for frame in open_source(spec, stopping=stopping, monitor=SourceMonitor(note)):
             return frame.picture.size_wh
     except SourceError as e:
         raise SystemExit(f"error: {e}") from e

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import GraphError
 from streamserver.core.picture import Picture
-from streamserver.core.states import SourceState
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.engine.element import Channel, SourceElement
 from streamserver.media.sources import SourceFrame, SourceSpec, open_source
 
@@ -24,7 +24,7 @@ class Decode(SourceElement):
         """Everything that the reading depends on; ``sample_interval`` is each channel's own."""
         roi = channel.roi
         part = (roi.left, roi.top, roi.width, roi.height) if roi else None
-        return (channel.url, channel.source_type, channel.loops, channel.fps, part)
+        return (channel.url, channel.source_type, channel.loops, channel.fps, channel.transport, part)
 
     def read(
         self,
@@ -32,17 +32,24 @@ class Decode(SourceElement):
         *,
         start_loop: int,
         stopping: threading.Event,
-        on_state: Callable[[SourceState, str], None],
+        monitor: SourceMonitor,
     ) -> Iterator[SourceFrame]:
         """The frames of ``channel``, cut to its ``roi``."""
+        settings = self.context.settings
         spec = SourceSpec(
             url=str(channel.path(self.context.base_dir) or channel.url),
             source_type=channel.source_type,
             loop_num=channel.loops or 0,
             fps=channel.fps,
             start_loop=start_loop,
+            decoder=settings.decoder,
+            transport=channel.transport or "auto",
+            stalled_after_s=settings.stalled_after_s,
+            frozen_after_s=settings.frozen_after_s,
+            turnstile=settings.state_path / "connecting",
+            connects_per_s=settings.connects_per_s,
         )
-        frames = open_source(spec, stopping=stopping, on_state=on_state)
+        frames = open_source(spec, stopping=stopping, monitor=monitor)
         if channel.roi is None:
             return frames
         return (dataclasses.replace(frame, picture=_cut(frame.picture, channel)) for frame in frames)

@@ -19,7 +19,7 @@ from streamserver.core.errors import GraphError
 from streamserver.core.picture import Picture
 from streamserver.core.settings import Settings
 from streamserver.core.slips import SAME_BUT_FOR_A_SLIP, nearest
-from streamserver.core.states import SourceState
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.engine.frame import Frame
 from streamserver.graph.demo import Channel as Channel
 
@@ -178,7 +178,7 @@ class SourceElement(Element):
         *,
         start_loop: int,
         stopping: threading.Event,
-        on_state: Callable[[SourceState, str], None],
+        monitor: SourceMonitor,
     ) -> Iterator[ReadFrame]:
         """The frames of ``channel``, ending with the source; runs in the reader's thread.
 
@@ -186,6 +186,6 @@ class SourceElement(Element):
             channel: one of those with the same key.
             start_loop: the first loop of a file, to go on after a crash.
             stopping: set when the process wants to end.
-            on_state: to be told what the source does, and why, in words without secrets.
+            monitor: to be told what the source does, and why, in words without secrets.
         """
         raise NotImplementedError

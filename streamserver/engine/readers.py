@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.engine.element import ReadFrame
 from streamserver.engine.flow import Flow
@@ -13,8 +15,7 @@ from streamserver.engine.frame import Frame
 from streamserver.engine.node import SourceNode
 from streamserver.graph.demo import Channel
 
-OnState = Callable[[SourceState, str], None]
-OpenFrames = Callable[[OnState], Iterator[ReadFrame]]
+OpenFrames = Callable[[SourceMonitor], Iterator[ReadFrame]]
 
 
 class Subscription:
@@ -74,16 +75,27 @@ class Reader:
 
     Args:
         label: what it is called in messages.
-        open_frames: starts reading; is told whom to tell about the source's state.
+        open_frames: starts reading; is told whom to tell how the source does.
         subscriptions: the channels of this source.
         flow: shared with all nodes of the engine.
+        stalled_after_s: a source without a frame for so long is reported as stalled.
+
+    Attributes:
+        monitor: how the source does.
     """
 
-    def __init__(self, label: str, *, open_frames: OpenFrames, subscriptions: list[Subscription], flow: Flow) -> None:
+    def __init__(
+        self,
+        label: str,
+        *,
+        open_frames: OpenFrames,
+        subscriptions: list[Subscription],
+        flow: Flow,
+        stalled_after_s: float = math.inf,
+    ) -> None:
         self.label = label
         self.subscriptions = subscriptions
-        self.state = (SourceState.NONE, "")
-        self.reconnects = 0
+        self.monitor = SourceMonitor(self._note_life, stalled_after_s=stalled_after_s)
         self.loop = 0
         self.reading_since: float | None = None
         self.thread = threading.Thread(target=self._run, name=label, daemon=True)
@@ -111,7 +123,7 @@ class Reader:
 
     def _read(self) -> None:
         self.reading_since = time.monotonic()
-        for read in self._open_frames(self._on_state):
+        for read in self._open_frames(self.monitor):
             self.reading_since = None
             self.loop = read.loop
             for subscription in self.subscriptions:
@@ -121,13 +133,10 @@ class Reader:
             self.reading_since = time.monotonic()
         if self._flow.stopping.is_set():
             return
-        self._on_state(SourceState.ENDED, "")
+        self.monitor.ended()
         for subscription in self.subscriptions:
             subscription.end()
 
-    def _on_state(self, state: SourceState, reason: str) -> None:
-        if state == SourceState.STREAMING and self.state[0] == SourceState.RECONNECTING:
-            self.reconnects += 1
-        self.state = (state, reason)
+    def _note_life(self, _state: SourceState, _reason: str) -> None:
         if self.reading_since is not None:
             self.reading_since = time.monotonic()

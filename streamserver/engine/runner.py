@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from streamserver.core.errors import GraphError
 from streamserver.core.settings import Settings
+from streamserver.core.source_monitor import SourceMonitor, SourceReport
 from streamserver.core.states import SourceState
 from streamserver.core.urls import mask_credentials
 from streamserver.engine.element import (
@@ -25,7 +28,7 @@ from streamserver.engine.element import (
 from streamserver.engine.flow import Flow
 from streamserver.engine.node import Node, Output, SourceNode
 from streamserver.engine.queues import FILE_CAPACITY, LIVE_CAPACITY
-from streamserver.engine.readers import OnState, Reader, Subscription
+from streamserver.engine.readers import Reader, Subscription
 from streamserver.engine.routes import Routes
 from streamserver.graph.demo import Channel
 from streamserver.graph.model import Graph
@@ -39,7 +42,13 @@ STOP_TIMEOUT_S = 2.0
 READER_SILENCE_S = 120.0
 """A source that neither gives a frame nor says why for so long hangs inside a library."""
 
-_STATE_ORDER = (SourceState.RECONNECTING, SourceState.CONNECTING, SourceState.STREAMING, SourceState.ENDED)
+_WORST_FIRST = (
+    SourceState.RECONNECTING,
+    SourceState.STALLED,
+    SourceState.CONNECTING,
+    SourceState.STREAMING,
+    SourceState.ENDED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +56,9 @@ class Snapshot:
     """How the engine does; the attributes are those of ``core.status.EngineStatus``."""
 
     ready: bool
-    source: SourceState
-    source_reason: str
+    source: SourceReport
     frames: int
     dropped: int
-    reconnects: int
     loop: int
     detector: str
 
@@ -124,16 +131,19 @@ class Runner:
 
     def snapshot(self) -> Snapshot:
         """How it does now; of several sources, the state of the one that is worst off and the sum of their frames."""
-        states = [reader.state for reader in self._readers]
-        source, reason = min(states, key=lambda state: _STATE_ORDER.index(state[0]) if state[0] else -1)
+        reports = [reader.monitor.report() for reader in self._readers]
+        worst = min(reports, key=lambda report: _WORST_FIRST.index(report.state) if report.state else -1)
         detectors = [value for (_, key), value in list(self._reports.items()) if key == "detector"]
         return Snapshot(
             ready=self._ready.is_set(),
-            source=source,
-            source_reason=reason,
+            source=dataclasses.replace(
+                worst,
+                connects=sum(report.reconnects for report in reports) + 1,
+                stalls=sum(report.stalls for report in reports),
+                broken=sum(report.broken for report in reports),
+            ),
             frames=sum(reader.processed for reader in self._readers),
             dropped=sum(reader.dropped for reader in self._readers),
-            reconnects=sum(reader.reconnects for reader in self._readers),
             loop=max(reader.loop for reader in self._readers),
             detector="; ".join(dict.fromkeys(detectors)),
         )
@@ -215,13 +225,19 @@ class Runner:
         element = first.node.element
         assert isinstance(element, SourceElement)
 
-        def open_frames(on_state: OnState) -> Iterator[ReadFrame]:
+        def open_frames(monitor: SourceMonitor) -> Iterator[ReadFrame]:
             return element.read(
-                first.channel, start_loop=self._start_loop, stopping=self._flow.stopping, on_state=on_state
+                first.channel, start_loop=self._start_loop, stopping=self._flow.stopping, monitor=monitor
             )
 
         label = f"source {mask_credentials(first.channel.url)}"
-        return Reader(label, open_frames=open_frames, subscriptions=subscriptions, flow=self._flow)
+        return Reader(
+            label,
+            open_frames=open_frames,
+            subscriptions=subscriptions,
+            flow=self._flow,
+            stalled_after_s=self._settings.stalled_after_s if first.channel.is_live else math.inf,
+        )
 
     def _report(self, label: str, key: str, value: str) -> None:
         if self._reports.get((label, key)) != value:

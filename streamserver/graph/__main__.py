@@ -19,6 +19,7 @@ from streamserver import elements
 from streamserver.core.errors import GraphError, ModelNotFoundError, StreamServerError
 from streamserver.core.processes import end_with_the_reader
 from streamserver.core.settings import Settings, load
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.engine.element import Element, ElementContext
 from streamserver.engine.runner import Runner
 from streamserver.graph.check import check, check_channels
@@ -292,7 +293,7 @@ def _inspect_channels(channels: Sequence[Channel], raws: Sequence[RawGraph], fin
     for channel in channels:
         spec = SourceSpec(url=channel.url, source_type=channel.source_type)
         try:
-            open_source(spec, stopping=threading.Event(), on_state=lambda state, reason: None)
+            open_source(spec, stopping=threading.Event(), monitor=SourceMonitor())
         except StreamServerError as e:
             finding.errors.append(f"{finding.path}: channel {channel.channel_id}: source_type: {e}")
             continue

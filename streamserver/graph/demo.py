@@ -18,6 +18,7 @@ SOURCE_TYPES = frozenset({"VIDEO", "IMG_DIR", "BASE64", *LIVE_SOURCE_TYPES})
 """What ``source_type`` may be; ``HTTP`` is ours."""
 
 DEFAULT_FPS = 30
+TRANSPORTS = ("", "tcp", "udp")
 DETECTOR_CHOICES = ("", "auto", "model", "motion")
 
 _Part = TypeVar("_Part")
@@ -93,6 +94,7 @@ class Channel:
         sample_strategy: ``DROP`` leaves the other frames out, ``KEEP`` passes them on unprocessed.
         skip_element: ids of osd and encode elements that this channel passes untouched.
         roi: what decode crops each frame to; ``None`` for the whole frame.
+        transport: ours: ``tcp`` or ``udp`` for the media of RTSP and GB28181; empty for TCP first.
         extra: keys that nobody knows, kept for writing back.
     """
 
@@ -107,6 +109,7 @@ class Channel:
     sample_strategy: str = "DROP"
     skip_element: tuple[int, ...] = ()
     roi: Roi | None = None
+    transport: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -124,6 +127,7 @@ class Channel:
             sample_strategy="KEEP" if fields.text("sample_strategy", "DROP") == "KEEP" else "DROP",
             skip_element=fields.integers("skip_element"),
             roi=_sub_object(fields, "roi", Roi.from_fields),
+            transport=fields.text("transport", "", allow_empty=True),
             extra=_others(cls, fields),
         )
         channel._check(fields)
@@ -169,6 +173,8 @@ class Channel:
             entry["skip_element"] = list(self.skip_element)
         if self.roi is not None:
             entry["roi"] = self.roi.to_json()
+        if self.transport:
+            entry["transport"] = self.transport
         return {**entry, **self.extra}
 
     def _check(self, fields: Fields) -> None:
@@ -180,6 +186,8 @@ class Channel:
             fields.fail(
                 "url", f"{show(self.url)} is not of source_type {self.source_type}", cure="correct one of the two"
             )
+        if self.transport not in TRANSPORTS:
+            fields.fail("transport", f"got {show(self.transport)}", cure="use tcp or udp, or leave it out")
         if self.fps != -1 and self.fps <= 0:
             fields.fail("fps", f"got {show(self.fps)}", cure="use a positive number, or -1 for as fast as it goes")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import av
 import numpy as np
@@ -14,6 +14,7 @@ from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
 from streamserver.core.urls import mask_credentials
+from streamserver.media.connection import Luma
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class VideoReader:
         options: FFmpeg's options for this protocol.
         timeout_s: seconds to open and seconds to read, ``None`` for no limit.
         blind_s: seconds of data without a picture after which it is given up, ``None`` for no limit.
+        on_broken: told of each packet that could not be decoded.
 
     Raises:
         av.FFmpegError: it cannot be opened.
@@ -63,7 +65,9 @@ class VideoReader:
         options: Mapping[str, str] | None = None,
         timeout_s: tuple[float, float] | None = None,
         blind_s: float | None = None,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_broken = on_broken
         self._blind_s = math.inf if blind_s is None else blind_s
         self._container = av.open(address, options=dict(options or {}), timeout=timeout_s, metadata_errors="replace")
         if not self._container.streams.video:
@@ -76,7 +80,17 @@ class VideoReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection; may be called more than once."""
         self._container.close()
+
+    @property
+    def stream(self) -> str:
+        """What is read, in words: ``h264 1920x1080 25 fps``."""
+        codec = self._stream.codec_context
+        return f"{codec.name} {codec.width}x{codec.height} {self.rate:.4g} fps"
 
     @property
     def rate(self) -> float:
@@ -108,6 +122,7 @@ class VideoReader:
                     last_frame = time.monotonic()
             except av.FFmpegError:
                 broken += 1
+                self._on_broken()
             if time.monotonic() - last_frame > self._blind_s:
                 raise SourceError(f"data comes, but for {self._blind_s:.0f} s no picture could be decoded from it")
         if broken:
@@ -128,3 +143,17 @@ def to_picture(frame: av.VideoFrame) -> Picture:
         return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
     return Picture(size_wh, load)
+
+
+_GRID = 8
+"""Of every so many rows and columns, ``luma_of`` takes one."""
+
+
+def luma_of(frame: av.VideoFrame) -> Luma:
+    """The brightness of every eighth pixel of every eighth row, a copy."""
+    if frame.format.components and frame.format.components[0].bits == 8 and frame.format.is_planar:
+        plane = frame.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        return rows[::_GRID, : plane.width : _GRID].copy()
+    grey: Luma = frame.to_ndarray(format="gray8", threads=1)
+    return grey[::_GRID, ::_GRID].copy()

@@ -10,17 +10,13 @@ from pathlib import Path
 
 from streamserver.core.errors import SourceMissingError
 from streamserver.core.picture import Picture
-from streamserver.core.states import SourceState
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import local_path
 from streamserver.media.pacing import Pacer
-from streamserver.media.sources import OnState, SourceFrame, SourceSpec
+from streamserver.media.sources import SourceFrame, SourceSpec
 from streamserver.vision.codec import decode_jpeg
 
 logger = logging.getLogger(__name__)
-
-SOURCE_TYPES = frozenset({"IMG_DIR"})
-
-SIZES_VARY = True
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """What a picture's file name ends with, in any case."""
@@ -32,7 +28,7 @@ _NO_TIME = 0
 """Pictures have no time of their own (CONTRACT 3.1)."""
 
 
-def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> Iterator[SourceFrame]:
+def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Iterator[SourceFrame]:
     """Shows the folder's pictures ``spec.loop_num`` times, at ``spec.fps``; each loop breaks continuity.
 
     The folder is looked at anew before each loop. Frame ids count its files and do not start over with a loop. A file
@@ -41,7 +37,7 @@ def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> I
     Raises:
         SourceMissingError: there is no such folder, or no picture in it that can be read.
     """
-    on_state(SourceState.CONNECTING, "")
+    monitor.connecting()
     folder = _Folder(spec)
     pacer = Pacer(spec.fps if spec.paced else 0.0, stopping)
     first_id: int | None = None
@@ -57,12 +53,13 @@ def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> I
             if not pacer.wait():
                 return
             if starting:
-                on_state(SourceState.STREAMING, "")
+                monitor.streaming()
+            monitor.picture()
             yield SourceFrame(frame_id, loop, _NO_TIME, discontinuity=starting, picture=picture)
             starting = False
         folder.end_loop(nothing_shown=starting)
         first_id += len(files)
-    on_state(SourceState.ENDED, "")
+    monitor.ended()
 
 
 class _Folder:

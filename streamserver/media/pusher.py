@@ -15,8 +15,8 @@ from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
 from streamserver.core.settings import PROJECT_DIR
 from streamserver.core.urls import mask_credentials
+from streamserver.media.backoff import backoff_s
 from streamserver.media.encoding import Encoding, to_frame
-from streamserver.media.live import backoff_s
 from streamserver.media.push_process import READY, TIME_BYTES, Order
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Pusher:
         self._hurry = threading.Event()
         self._started = time.monotonic()
         self._last_ms = -1
-        self._failures = 0
+        self._away_since: float | None = None
         self._ready_at: float | None = None
         self._dropped_before: int | None = None
         self._thread = threading.Thread(target=self._run, name=f"push {self._name}", daemon=True)
@@ -100,7 +100,8 @@ class Pusher:
                 with self._news:
                     self.dropped += 1
                 healthy = self._ready_at is not None and time.monotonic() - self._ready_at > _HEALTHY_S
-                self._failures = 1 if healthy else self._failures + 1
+                if healthy or self._away_since is None:
+                    self._away_since = time.monotonic()
                 self._away(e.message)
         if self.dropped:
             logger.info("%s: %d frames were left out in all", self._name, self.dropped)
@@ -116,7 +117,8 @@ class Pusher:
         """Says once that the server is away, and waits before the next try; drops go on meanwhile."""
         if self._hurry.is_set():
             return
-        delay_s = backoff_s(self._failures)
+        assert self._away_since is not None
+        delay_s = backoff_s(time.monotonic() - self._away_since)
         if self._dropped_before is None:
             self._dropped_before = self.dropped
             logger.warning("%s: %s; frames are left out until the server takes them", self._name, reason)

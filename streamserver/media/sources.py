@@ -1,8 +1,7 @@
-"""What a source is, and which file of this folder reads which kind.
+"""Frames from whatever a channel names: one iterator, whatever is behind it.
 
-A new kind is one file in this folder with ``SOURCE_TYPES``, the ``source_type`` values of a demo file that it reads,
-and ``read(spec, *, stopping, on_state)``, an iterator of ``SourceFrame``. ``SIZES_VARY = True`` if its pictures are of
-different sizes as a matter of course.
+Each kind of source is a module of this folder that defines ``read``; ``_READERS`` says which one reads which kind. It
+is imported only when such a source is opened.
 """
 
 from __future__ import annotations
@@ -11,25 +10,32 @@ import dataclasses
 import importlib
 import itertools
 import logging
-import pkgutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from streamserver.core.errors import SourceMissingError
 from streamserver.core.picture import Picture
-from streamserver.core.states import SourceState
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import mask_credentials
 
 logger = logging.getLogger(__name__)
 
+_READERS = {
+    "VIDEO": "video_file",
+    "IMG_DIR": "image_folder",
+    "RTSP": "live",
+    "RTMP": "live",
+    "HTTP": "live",
+}
+
+_SIZES_VARY = frozenset({"IMG_DIR"})
+"""Kinds whose pictures may each have a size of their own, which is nothing to warn of."""
+
 AS_FAST_AS_IT_GOES = -1
 """The ``fps`` of a channel that is not paced."""
-
-OnState = Callable[[SourceState, str], None]
-"""Told whenever a source changes its state: the state and, where there is one, the reason in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,12 @@ class SourceSpec:
         loop_num: how often a file or folder is played; 0 for ever.
         fps: ``AS_FAST_AS_IT_GOES`` for no pacing; other values mean the stream's own rate where it has one.
         start_loop: a file's first loop number, to go on after a crash; at most ``loop_num - 1`` counts.
+        decoder: who reads videos and streams: ``av`` or ``opencv``.
+        transport: how RTSP and GB28181 bring the media: ``tcp``, ``udp``, or ``auto`` for TCP first.
+        stalled_after_s: a stream without a picture for so long is stalled.
+        frozen_after_s: a stream with the same picture for so long is stalled; 0 for off.
+        turnstile: a file through which all processes of this machine take turns to connect; ``None`` for no turns.
+        connects_per_s: connections a second that ``turnstile`` lets through.
     """
 
     url: str
@@ -49,6 +61,12 @@ class SourceSpec:
     loop_num: int = 1
     fps: float = 25.0
     start_loop: int = 0
+    decoder: str = "av"
+    transport: str = "auto"
+    stalled_after_s: float = 10.0
+    frozen_after_s: float = 60.0
+    turnstile: Path | None = None
+    connects_per_s: float = 5.0
 
     @property
     def masked_url(self) -> str:
@@ -79,14 +97,12 @@ class SourceFrame:
 
 
 class _Kind(Protocol):
-    """What a file of this folder offers when it reads a kind of source."""
+    """What a module of this folder offers when it reads a kind of source."""
 
-    SOURCE_TYPES: frozenset[str]
-
-    def read(self, spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> Iterator[SourceFrame]: ...
+    def read(self, spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Iterator[SourceFrame]: ...
 
 
-def open_source(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> Iterator[SourceFrame]:
+def open_source(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Iterator[SourceFrame]:
     """Reads ``spec``: frames in order, ending after the last loop of a file or once ``stopping`` is set.
 
     A frame of another size than the one before is a discontinuity: what was remembered is in pixels of the old size.
@@ -95,9 +111,14 @@ def open_source(spec: SourceSpec, *, stopping: threading.Event, on_state: OnStat
         SourceMissingError: the source does not exist or cannot be read, and trying again will not help.
         SourceError: it cannot be read now.
     """
-    kind = _kind_of(spec)
-    level = logging.DEBUG if getattr(kind, "SIZES_VARY", False) else logging.WARNING
-    return _breaking_at_sizes(kind.read(spec, stopping=stopping, on_state=on_state), spec.masked_url, level)
+    if spec.source_type not in _READERS:
+        raise SourceMissingError(
+            f"'{spec.masked_url}': sources of type '{spec.source_type}' cannot be read",
+            cure=f"the types that can are {', '.join(sorted(_READERS))}",
+        )
+    kind: _Kind = importlib.import_module(f"streamserver.media.{_READERS[spec.source_type]}")
+    level = logging.DEBUG if spec.source_type in _SIZES_VARY else logging.WARNING
+    return _breaking_at_sizes(kind.read(spec, stopping=stopping, monitor=monitor), spec.masked_url, level)
 
 
 def _breaking_at_sizes(frames: Iterator[SourceFrame], name: str, level: int) -> Iterator[SourceFrame]:
@@ -108,20 +129,3 @@ def _breaking_at_sizes(frames: Iterator[SourceFrame], name: str, level: int) -> 
             logger.log(level, "%s: the picture changed its size from %s to %s", name, before, size_wh)
             frame = dataclasses.replace(frame, discontinuity=True)
         yield frame
-
-
-def _kind_of(spec: SourceSpec) -> _Kind:
-    known: set[str] = set()
-    for module_info in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module_info.name == Path(__file__).stem:
-            continue
-        module = importlib.import_module(f"streamserver.media.{module_info.name}")
-        types: frozenset[str] = getattr(module, "SOURCE_TYPES", frozenset())
-        if spec.source_type in types:
-            kind: _Kind = module
-            return kind
-        known |= types
-    raise SourceMissingError(
-        f"'{spec.masked_url}': sources of type '{spec.source_type}' cannot be read",
-        cure=f"the types that can are {', '.join(sorted(known))}",
-    )

@@ -11,38 +11,37 @@ import av
 
 from streamserver.core.errors import SourceError, SourceMissingError
 from streamserver.core.picture import Picture
-from streamserver.core.states import SourceState
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import local_path
 from streamserver.media.av_reader import VideoReader, reason_in_words, to_picture
 from streamserver.media.pacing import Pacer
-from streamserver.media.sources import OnState, SourceFrame, SourceSpec
+from streamserver.media.sources import SourceFrame, SourceSpec
 
 logger = logging.getLogger(__name__)
-
-SOURCE_TYPES = frozenset({"VIDEO"})
 
 _TIMEOUT_S = (10.0, 10.0)
 
 
-def read(spec: SourceSpec, *, stopping: threading.Event, on_state: OnState) -> Iterator[SourceFrame]:
+def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Iterator[SourceFrame]:
     """Plays the file ``spec.loop_num`` times; frame ids start at 0 in each loop, whose first frame breaks continuity.
 
     Raises:
         SourceMissingError: the file is not there, or holds no video that can be read.
         SourceError: an address of another kind cannot be opened now.
     """
-    on_state(SourceState.CONNECTING, "")
+    monitor.connecting()
     for loop in spec.loops():
         frame_id = -1
         for frame_id, picture in enumerate(_play(spec, stopping)):
             if frame_id == 0:
-                on_state(SourceState.STREAMING, "")
+                monitor.streaming()
+            monitor.picture()
             yield SourceFrame(frame_id, loop, time.time_ns() // 1000, discontinuity=frame_id == 0, picture=picture)
         if stopping.is_set():
             return
         if frame_id < 0:
             raise SourceMissingError(f"'{spec.masked_url}' holds no frame that can be decoded")
-    on_state(SourceState.ENDED, "")
+    monitor.ended()
 
 
 def _play(spec: SourceSpec, stopping: threading.Event) -> Iterator[Picture]:

@@ -43,6 +43,12 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         State=record.state.value,
         Reason=_reason(record, engine.source_reason if running else "", client),
         Source=_source(record, engine if fresh else EngineStatus()),
+        SourceSince=utc_text(engine.source_since) if fresh and engine.source_since else "",
+        FrameAge=_frame_age(engine) if fresh else None,
+        Reconnects=engine.reconnects,
+        Stalls=engine.stalls,
+        BrokenPackets=engine.broken,
+        Stream=engine.stream,
         Fps=round(engine.fps, 2) if fresh else 0.0,
         Frames=engine.frames,
         Dropped=engine.dropped,
@@ -66,6 +72,13 @@ def _of_this_run(status: StatusT | None, record: TaskRecord) -> StatusT | None:
 
 def _source(record: TaskRecord, engine: EngineStatus) -> str:
     return SourceState.ENDED.value if record.state is TaskState.FINISHED else engine.source
+
+
+def _frame_age(engine: EngineStatus) -> float | None:
+    """Seconds since the last picture, with those since the status was written."""
+    if engine.frame_age_s < 0:
+        return None
+    return round(engine.frame_age_s + time.monotonic() - engine.beat, 1)
 
 
 def _reason(record: TaskRecord, source_reason: str, client: ClientStatus) -> str:

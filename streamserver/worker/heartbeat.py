@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from streamserver.core.source_monitor import SourceReport
 from streamserver.core.status import BEAT_INTERVAL_S, ENGINE_FILE, EngineStatus
 from streamserver.core.urls import mask_credentials
 from streamserver.engine.runner import Snapshot
@@ -81,10 +82,10 @@ class Heartbeat:
         status.frames, status.loop = self._frames_before, self.start_loop
         if snapshot is not None:
             status.ready = snapshot.ready
-            status.source, status.source_reason = str(snapshot.source), mask_credentials(snapshot.source_reason)
             status.frames += snapshot.frames
             status.loop = max(snapshot.loop, self.start_loop)
-            status.dropped, status.reconnects = snapshot.dropped, snapshot.reconnects
+            status.dropped = snapshot.dropped
+            self._take(snapshot.source)
             status.detector = snapshot.detector
             status.fps = self._fps.update(self._clock(), snapshot.frames)
         if self._path is not None:
@@ -92,3 +93,11 @@ class Heartbeat:
                 status.write(self._path)
             except OSError as e:
                 logger.warning("%s: cannot be written: %s", self._path, e.strerror or e)
+
+    def _take(self, source: SourceReport) -> None:
+        status = self._status
+        status.source, status.source_reason = str(source.state), mask_credentials(source.reason)
+        status.source_since = time.time() - source.age_s if source.state else 0.0
+        status.frame_age_s = -1.0 if source.frame_age_s is None else round(source.frame_age_s, 2)
+        status.reconnects, status.stalls, status.broken = source.reconnects, source.stalls, source.broken
+        status.stream = source.stream

@@ -11,6 +11,7 @@ import pytest
 
 from streamserver.core.errors import GraphError
 from streamserver.core.settings import Settings
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.elements.decode import Decode
 from streamserver.engine.element import Channel, ElementContext
 from streamserver.graph.demo import Roi
@@ -27,9 +28,7 @@ def make_decode() -> Decode:
 
 
 def read(channel: Channel) -> list[Any]:
-    return list(
-        make_decode().read(channel, start_loop=0, stopping=threading.Event(), on_state=lambda state, reason: None)
-    )
+    return list(make_decode().read(channel, start_loop=0, stopping=threading.Event(), monitor=SourceMonitor()))
 
 
 def channel_of(url: Path | str, **values: Any) -> Channel:
@@ -66,7 +65,7 @@ def test_loop_number_minus_1_is_once_for_a_video_and_for_ever_for_pictures(
     (tmp_path / "pictures" / "a.jpg").write_bytes(encode_jpeg(picture(0)))
     path = write_clip(tmp_path / "a.mp4", frames=1) if source_type == "VIDEO" else tmp_path / "pictures"
     channel = dataclasses.replace(channel_of(path, loop_num=loop_num), source_type=source_type)
-    frames = make_decode().read(channel, start_loop=0, stopping=threading.Event(), on_state=lambda state, reason: None)
+    frames = make_decode().read(channel, start_loop=0, stopping=threading.Event(), monitor=SourceMonitor())
     assert {frame.loop for frame in itertools.islice(frames, 3)} == loops
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from streamserver import elements
 from streamserver.core.objects import Recognition
 from streamserver.core.picture import Picture
 from streamserver.core.settings import Settings
-from streamserver.core.states import SourceState
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.engine.element import Channel, Element, ElementContext, Emit, SourceElement
 from streamserver.engine.frame import Frame
 from streamserver.engine.runner import Runner
@@ -44,10 +44,10 @@ class Numbers(SourceElement):
         *,
         start_loop: int,
         stopping: threading.Event,
-        on_state: Callable[[SourceState, str], None],
+        monitor: SourceMonitor,
     ) -> Iterator[Read]:
         self.context.configure.get("opened", []).append(channel.channel_id)
-        on_state(SourceState.STREAMING, "")
+        monitor.streaming()
         for loop in range(start_loop, max(1, channel.loop_num)):
             for number in range(self.context.configure.get("frames", 5)):
                 yield Read(number, loop=loop, discontinuity=number == 0)

@@ -57,7 +57,7 @@ def test_every_frame_runs_through_every_element_in_order_and_then_the_engine_end
         assert [(frame.frame_id, frame.sequence) for frame in frames_in(record)] == [(n, n) for n in range(30)]
         assert record[-2:] == [("end", 0), "closed"]
     snapshot = runner.snapshot()
-    assert (snapshot.frames, snapshot.source, snapshot.dropped) == (30, SourceState.ENDED, 0)
+    assert (snapshot.frames, snapshot.source.state, snapshot.dropped) == (30, SourceState.ENDED, 0)
 
 
 def test_sequence_counts_processed_frames_across_loops_and_each_loop_breaks_continuity() -> None:
@@ -226,7 +226,7 @@ def test_no_frame_flows_before_every_element_is_open() -> None:
         assert not runner.snapshot().ready
         assert runner.hung(0.01) == ""
         loaded.set()
-        wait_for(lambda: runner.snapshot().source == SourceState.ENDED)
+        wait_for(lambda: runner.snapshot().source.state == SourceState.ENDED)
         assert runner.snapshot().ready
     assert opened == [0]
 
@@ -309,7 +309,7 @@ def test_stopping_ends_an_endless_stream_at_once() -> None:
         wait_for(lambda: len(record) > 5)
     assert background.left_behind == []
     assert record[-1] == "closed"
-    assert background.runner.snapshot().source == SourceState.STREAMING
+    assert background.runner.snapshot().source.state == SourceState.STREAMING
 
 
 def test_a_thread_that_cannot_be_ended_is_left_behind_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import SourceMissingError
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.media.sources import AS_FAST_AS_IT_GOES, SourceFrame, SourceSpec, open_source
 from tests.assets import media
@@ -25,7 +26,7 @@ def spec(url: Path | str, *, loop_num: int = 1, start_loop: int = 0, fps: float 
 
 
 def read_all(what: SourceSpec) -> list[SourceFrame]:
-    return list(open_source(what, stopping=threading.Event(), on_state=lambda state, reason: None))
+    return list(open_source(what, stopping=threading.Event(), monitor=SourceMonitor()))
 
 
 def write(path: Path, number: int = 0, *, size_wh: tuple[int, int] = (64, 48)) -> Path:
@@ -97,7 +98,7 @@ def test_frames_are_counted_on_from_loop_to_loop_and_from_start_to_start(
 def test_loop_number_0_is_for_ever_and_sees_what_was_added_and_removed(tmp_path: Path) -> None:
     stopping = threading.Event()
     write_numbered(tmp_path, 2)
-    frames = open_source(spec(tmp_path, loop_num=0), stopping=stopping, on_state=lambda state, reason: None)
+    frames = open_source(spec(tmp_path, loop_num=0), stopping=stopping, monitor=SourceMonitor())
     assert numbers(list(itertools.islice(frames, 3))) == [0, 1, 0]
     write(tmp_path / "002.png", 2)
     (tmp_path / "000.png").unlink()
@@ -113,7 +114,7 @@ def test_states_are_connecting_streaming_ended(tmp_path: Path) -> None:
     frames = open_source(
         spec(write_numbered(tmp_path, 2)),
         stopping=threading.Event(),
-        on_state=lambda state, reason: states.append(state),
+        monitor=SourceMonitor(lambda state, reason: states.append(state)),
     )
     assert states == []
     assert len(list(frames)) == 2
@@ -122,9 +123,7 @@ def test_states_are_connecting_streaming_ended(tmp_path: Path) -> None:
 
 def test_pictures_are_held_back_to_the_channels_rate_and_a_wait_ends_when_asked(tmp_path: Path) -> None:
     stopping = threading.Event()
-    frames = open_source(
-        spec(write_numbered(tmp_path, 2), fps=1e-6), stopping=stopping, on_state=lambda state, reason: None
-    )
+    frames = open_source(spec(write_numbered(tmp_path, 2), fps=1e-6), stopping=stopping, monitor=SourceMonitor())
     next(frames)
     threading.Timer(0.05, stopping.set).start()
     assert list(frames) == []

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from streamserver.core.errors import SourceError, SourceMissingError
+from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.media.sources import AS_FAST_AS_IT_GOES, SourceFrame, SourceSpec, open_source
 from tests.assets import clip
@@ -24,7 +25,7 @@ def spec(url: Path | str, *, source_type: str = "VIDEO", loop_num: int = 1, star
 
 
 def read_all(what: SourceSpec) -> list[SourceFrame]:
-    return list(open_source(what, stopping=threading.Event(), on_state=lambda state, reason: None))
+    return list(open_source(what, stopping=threading.Event(), monitor=SourceMonitor()))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def read_all(what: SourceSpec) -> list[SourceFrame]:
 )
 def test_every_frame_of_a_real_clip_is_read_once(name: str, count: int, size_wh: tuple[int, int]) -> None:
     ids, sizes = [], set()
-    frames = open_source(spec(clip(name)), stopping=threading.Event(), on_state=lambda state, reason: None)
+    frames = open_source(spec(clip(name)), stopping=threading.Event(), monitor=SourceMonitor())
     for frame in frames:
         ids.append(frame.frame_id)
         sizes.add(frame.picture.size_wh)
@@ -112,7 +113,7 @@ def test_a_file_is_played_as_often_as_asked(tmp_path: Path, loop_num: int, start
 def test_loop_number_0_is_for_ever_until_stopped(tmp_path: Path) -> None:
     stopping = threading.Event()
     path = write_clip(tmp_path / "a.mp4", frames=3)
-    frames = open_source(spec(path, loop_num=0), stopping=stopping, on_state=lambda state, reason: None)
+    frames = open_source(spec(path, loop_num=0), stopping=stopping, monitor=SourceMonitor())
     assert [frame.loop for frame in itertools.islice(frames, 12)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     stopping.set()
     assert list(frames) == []
@@ -122,7 +123,9 @@ def test_states_of_a_file_are_connecting_streaming_ended(tmp_path: Path) -> None
     states: list[tuple[str, str]] = []
     path = write_clip(tmp_path / "a.mp4")
     frames = open_source(
-        spec(path), stopping=threading.Event(), on_state=lambda state, reason: states.append((state, reason))
+        spec(path),
+        stopping=threading.Event(),
+        monitor=SourceMonitor(lambda state, reason: states.append((state, reason))),
     )
     assert states == []
     assert len(list(frames)) == 10

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from streamserver.core.source_monitor import SourceReport
 from streamserver.core.states import SourceState
 from streamserver.core.status import ENGINE_FILE, EngineStatus
 from streamserver.engine.runner import Snapshot
@@ -22,11 +23,11 @@ class FakeClock:
 def snapshot(frames: int = 0, loop: int = 0) -> Snapshot:
     return Snapshot(
         ready=True,
-        source=SourceState.RECONNECTING,
-        source_reason="rtsp://user:secret@cam/1 is away",
+        source=SourceReport(
+            state=SourceState.RECONNECTING, reason="rtsp://user:secret@cam/1 is away", connects=3, stalls=1, age_s=4.0
+        ),
         frames=frames,
         dropped=3,
-        reconnects=2,
         loop=loop,
         detector="motion",
     )
