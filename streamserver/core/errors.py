@@ -99,6 +99,28 @@ class SourceMissingError(SourceError):
     code = 5006
 
 
+class AddressError(SourceMissingError):
+    """An address that cannot be meant so; names the part at fault and never shows a secret.
+
+    Args:
+        field: which part of the address, e.g. ``begtime``.
+        problem: what is wrong with it, with what came unless that may be secret.
+        cure: what to write instead.
+    """
+
+    code = 5014
+
+    def __init__(self, field: str, problem: str, *, cure: str) -> None:
+        super().__init__(f"{field}: {problem}", cure=cure)
+        self.field = field
+
+
+class PreviewError(StreamServerError):
+    """A preview or snapshot cannot be given now: too many are watched or wait, or the engine gives none."""
+
+    code = 5015
+
+
 class SampleError(StreamServerError):
     """An algorithm under samples/ is broken; the message names the sample and what is missing."""
 

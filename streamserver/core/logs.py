@@ -1,4 +1,4 @@
-"""Log handlers, configured in one place; every record passes through the credential mask."""
+"""Log handlers, configured in one place; no secret of an address passes them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import time
 from pathlib import Path
 
 from streamserver.core.repeats import RepeatFilter
-from streamserver.core.urls import mask_credentials
+from streamserver.core.secrets import hide
 
 _MAX_BYTES = 2_000_000
 _BACKUPS = 2
 
 
 class _MaskingFormatter(logging.Formatter):
-    """Plain text in UTC with addresses masked, tracebacks included."""
+    """Plain text in UTC without the secrets of addresses, tracebacks included."""
 
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask_credentials(super().format(record))
+        return hide(super().format(record))
 
 
 def configure(*, level: str = "INFO", file: Path | None = None, role: str = "", hold_repeats: bool = False) -> None:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict
 
+from streamserver.core.address_checks import check_source, report_address, sensible_address
 from streamserver.core.drawings import MAX_POINTS, DetectInfo, TargetSize, not_contradictory
 from streamserver.core.errors import BadRequestError, UnknownAlgorithmError
 from streamserver.core.examples import NEW_TASK_BODY as NEW_TASK_BODY
 from streamserver.core.slips import nearest
 from streamserver.core.strict_json import JsonPath, describe, parse_object, path_text
-from streamserver.core.urls import is_http_url, local_path, source_type
 from streamserver.core.wire_errors import fault, validate
 from streamserver.core.wire_types import SourceName, TaskName, Whole, Wire, without_controls, without_default
 
@@ -74,6 +73,12 @@ def _detector(value: Any) -> Any:
     return value
 
 
+def _transport(value: Any) -> Any:
+    if value not in ("tcp", "udp", "auto"):
+        raise fault("unknown transport", cure="use tcp, udp or auto")
+    return value
+
+
 class ExtendOptions(Wire):
     """The keys of ``Extend`` that every task understands, when ``Extend`` is an object; samples may know more."""
 
@@ -91,6 +96,11 @@ class ExtendOptions(Wire):
         alias="Detector",
         description="auto, model or motion; the server's setting unless given",
         json_schema_extra=without_default,
+    )
+    transport: Annotated[str, BeforeValidator(_transport)] = Field(
+        default="auto",
+        alias="Transport",
+        description="how RTSP and GB28181 bring the pictures: tcp, udp, or auto for TCP first",
     )
     classes: Annotated[list[int | str], BeforeValidator(_classes)] = Field(
         default=[], alias="Classes", description="which classes count, by number or name"
@@ -146,18 +156,6 @@ class Algorithm(Wire):
     )
 
 
-def _sensible_address(address: str) -> str:
-    """What can be said of an address without opening it."""
-    if not source_type(address):
-        if "://" in address:
-            raise fault("unknown kind of address", cure="use rtsp, rtmp or http(s), or the absolute path of a file")
-        raise fault("not an absolute path", cure="write the whole path from / on, or an address like rtsp://host/…")
-    scheme, separator, rest = address.partition("://")
-    if separator and scheme.lower() != "file" and not rest.strip("/"):
-        raise fault("there is no host", cure=f"write {scheme}://host/…")
-    return address if address.startswith("/") else f"{scheme.lower()}{separator}{rest}"
-
-
 class StreamSrc(Wire):
     """Where the pictures come from."""
 
@@ -165,11 +163,12 @@ class StreamSrc(Wire):
         str,
         Strict(),
         Field(min_length=1),
-        AfterValidator(_sensible_address),
+        AfterValidator(sensible_address),
         AfterValidator(without_controls),
     ] = Field(
         alias="Address",
-        description="rtsp(s)://, rtmp(s)://, http(s)://, or the absolute path of a file or folder on the server",
+        description="rtsp(s)://, rtmp(s)://, http(s)://, udp://, srt://, gb28181://, gb28181_playback://, base64://, "
+        "/dev/video0, or the absolute path of a file or folder on the server",
         examples=["rtsp://192.0.2.1:554/stream"],
     )
 
@@ -183,19 +182,13 @@ class InputSrc(Wire):
     )
 
 
-def _report_address(address: str) -> str:
-    if not is_http_url(address) or re.search(r"\s", address):
-        raise fault("not an http or https address", cure="write http://host:port/path")
-    return address
-
-
 def _list_of_addresses(value: Any) -> Any:
     if isinstance(value, str):
         raise fault("expected a list", cure='put the address into a list: ["http://…"]')
     return value
 
 
-ReportUrl = Annotated[str, Strict(), AfterValidator(_report_address), AfterValidator(without_controls)]
+ReportUrl = Annotated[str, Strict(), AfterValidator(report_address), AfterValidator(without_controls)]
 
 
 class Reporting(Wire):
@@ -273,7 +266,7 @@ def parse_create(
             at = ("Algorithm", index, "Extend")
             options[at] = validate(ExtendOptions, algorithm.extend, at=at)
     _check_points(request)
-    _check_source(request.input_src.stream_src.address, source_exists, foreign_engine)
+    check_source(request.input_src.stream_src.address, source_exists=source_exists, foreign_engine=foreign_engine)
     if not request.reporting.report_urls and not events_kept_locally:
         raise BadRequestError(
             "there is no address to send alarms to",
@@ -330,24 +323,6 @@ def _check_points(request: CreateRequest) -> None:
     if count > MAX_POINTS:
         raise BadRequestError(
             f"the areas have {count} corners together", path="$.Algorithm", cure=f"at most {MAX_POINTS}"
-        )
-
-
-def _check_source(address: str, source_exists: Callable[[str], bool], foreign_engine: bool) -> None:
-    path = "$.InputSrc.StreamSrc.Address"
-    kind = source_type(address)
-    if kind in ("GB28181", "CAMERA") and not foreign_engine:
-        raise BadRequestError(
-            f"{'gb28181' if kind == 'GB28181' else '/dev/video'} is not supported by this version unless stream_path "
-            f"names a sophon-stream tree, got {describe(address)}",
-            path=path,
-            cure="use the camera's rtsp address",
-        )
-    if kind == "VIDEO" and not source_exists(local_path(address)):
-        raise BadRequestError(
-            f"no readable file or folder {describe(local_path(address))} on this server",
-            path=path,
-            cure="copy it to the server, or correct the path",
         )
 
 

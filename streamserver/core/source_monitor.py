@@ -99,11 +99,18 @@ class SourceMonitor:
                 self._since = now
             self._last_frame = self._last_sign = now
 
-    def stalled(self, reason: str) -> None:
-        """The connection stands, and what comes is of no use: always the same picture."""
-        if self._state is not SourceState.STALLED:
-            with self._lock:
-                self._stalls += 1
+    def stalled(self, reason: str, *, stream: str = "", connected: bool = False) -> None:
+        """The connection stands, and what comes is of no use: always the same picture.
+
+        Args:
+            reason: in words.
+            stream: what is read, in words; empty to leave what is known.
+            connected: whether this is a new connection, on which the same stall goes on.
+        """
+        with self._lock:
+            self._connects += connected
+            self._stalls += self._state is not SourceState.STALLED and not connected
+            self._stream = stream or self._stream
         self._change(SourceState.STALLED, reason)
 
     def reconnecting(self, reason: str) -> None:

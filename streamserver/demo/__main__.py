@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from streamserver.core.errors import SourceError
-from streamserver.core.settings import PROJECT_DIR
+from streamserver.core.settings import PROJECT_DIR, load
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.core.urls import mask_credentials, source_type
+from streamserver.media.pyav import INSTALL, why_no_av
 
 _TASK_ID = "demo"
 _START_TIMEOUT_S = 60.0
@@ -92,6 +93,8 @@ def _source(options: argparse.Namespace, output: Path) -> tuple[str, tuple[int, 
         address = str(options.video)
         width, height = _picture_size(address)
     else:
+        if problem := why_no_av():
+            raise SystemExit(f"error: the demo's own clip cannot be made, {problem}; {INSTALL}, or name a --video")
         from streamserver.demo.clip import SIZE_WH, draw_clip
 
         draw_clip(output / "clip.mp4")
@@ -111,7 +114,7 @@ def _picture_size(address: str) -> tuple[int, int]:
             reasons.append(reason)
             stopping.set()
 
-    spec = SourceSpec(url=address, source_type=source_type(address))
+    spec = SourceSpec(url=address, source_type=source_type(address), decoder=load().decoder)
     try:
         for frame in open_source(spec, stopping=stopping, monitor=SourceMonitor(note)):
             return frame.picture.size_wh

@@ -24,7 +24,7 @@ class Decode(SourceElement):
         """Everything that the reading depends on; ``sample_interval`` is each channel's own."""
         roi = channel.roi
         part = (roi.left, roi.top, roi.width, roi.height) if roi else None
-        return (channel.url, channel.source_type, channel.loops, channel.fps, channel.transport, part)
+        return (channel.address, channel.source_type, channel.loops, channel.fps, channel.transport, part)
 
     def read(
         self,
@@ -37,7 +37,7 @@ class Decode(SourceElement):
         """The frames of ``channel``, cut to its ``roi``."""
         settings = self.context.settings
         spec = SourceSpec(
-            url=str(channel.path(self.context.base_dir) or channel.url),
+            url=str(channel.path(self.context.base_dir) or channel.address),
             source_type=channel.source_type,
             loop_num=channel.loops or 0,
             fps=channel.fps,
@@ -69,7 +69,7 @@ def _cut(picture: Picture, channel: Channel) -> Picture:
     def load() -> ImageBgr:
         return picture.bgr[roi.top : roi.top + height, roi.left : roi.left + width]
 
-    return Picture((width, height), load)
+    return Picture((width, height), load, part_of=picture)
 
 
 ELEMENT = Decode

@@ -13,6 +13,7 @@ from streamserver.elements._results import RESULTS, make_results
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.media.encoding import Encoding
+from streamserver.media.pyav import INSTALL, why_no_av
 
 TYPES = ("RTSP", "RTMP", "VIDEO", "IMG_DIR", "WS")
 
@@ -25,7 +26,8 @@ _PREFIX = re.compile(r"(?!\.)[\w.-]{0,100}")
 _LONGEST_PREFIX_BYTES = 200
 """A file's name has 255; graph, channel, ending and a temporary name's share come after it."""
 
-_HOST = re.compile(r"(?:[^\s/?#@]+@)?(?:[\w.-]+|\[?[0-9A-Fa-f:.]+\]?)")
+_HOST = re.compile(r"[\w.-]+|\[?[0-9A-Fa-f:.]+\]?")
+_LOGIN = re.compile(r"[^\s\x00-\x1f]*")
 _LARGEST_PX = 16384
 _LOWEST_RATE, _HIGHEST_RATE = 0.01, 240.0
 
@@ -45,7 +47,7 @@ class Encode(Element):
         self._port = self._read_port()
         self._encoding = self._read_encoding()
         self._prefix = self._read_prefix()
-        self._ip = self._read_text("ip", "localhost", _HOST, "a host's name or address")
+        self._login, self._ip = self._read_ip()
         self._serialized = (
             read_choice(context, "ws_enc_type", ("IMG_ONLY", "SERIALIZED"), default="IMG_ONLY") != "IMG_ONLY"
         )
@@ -55,6 +57,10 @@ class Encode(Element):
 
     def open(self) -> None:
         """Makes the folder for files, and listens for those who want to look."""
+        if self._type in _ENCODED and (problem := why_no_av()):
+            raise self.context.error(
+                "encode_type", f"{self._type} needs an encoder, but {problem}", cure=f"{INSTALL}, or use IMG_DIR or WS"
+            )
         if self._type in ("VIDEO", "IMG_DIR"):
             make_results(self.context, "encode_type")
         if self._type == "WS":
@@ -94,8 +100,8 @@ class Encode(Element):
             return ImageFolder(results / name, self._encoding.size_wh)
         if self._type == "WS":
             return self._listen(frame.channel_id)
-        host = f"[{self._ip}]" if self._ip.count(":") > 1 and "@" not in self._ip and "[" not in self._ip else self._ip
-        url = f"{self._type.lower()}://{host}:{self._port}/live/{quote(name)}"
+        host = f"[{self._ip}]" if ":" in self._ip and "[" not in self._ip else self._ip
+        url = f"{self._type.lower()}://{self._login}{host}:{self._port}/live/{quote(name)}"
         self.context.report("output", mask_credentials(url))
         return MediaServer(url, self._encoding)
 
@@ -171,6 +177,19 @@ class Encode(Element):
                 key, f"is needed for encode_type {self._type}", cure=f"use one of {', '.join(choices)}"
             )
         return read_choice(self.context, key, choices, default=choices[0])
+
+    def _read_ip(self) -> tuple[str, str]:
+        """Who pushes, with the ``@`` (empty for nobody), and the host; a password may hold any character but spaces."""
+        value: Any = self.context.configure.get("ip", "localhost")
+        login, at, host = value.rpartition("@") if isinstance(value, str) else ("", "", value)
+        if not isinstance(host, str) or not _HOST.fullmatch(host) or not _LOGIN.fullmatch(login):
+            shown = f"{'***' + at if at else ''}{host}"
+            raise self.context.error(
+                "ip",
+                f"expected a host's name or address, got {shown!r:.80}",
+                cure="e.g. '192.0.2.1', or 'user:password@' before it",
+            )
+        return login + at, host
 
     def _read_text(self, key: str, default: str, form: re.Pattern[str], noun: str) -> str:
         value = self.context.configure.get(key, default)

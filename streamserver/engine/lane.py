@@ -48,6 +48,8 @@ class Lane:
         while (frame := self.queue.get(holds_back)) is not None:
             self.busy_since = time.monotonic()
             self._node.receive(frame)
+            if self._node.tap is not None and not (frame.end_of_stream or frame.skipped or frame.dropped):
+                self._node.tap(frame)
             self._current, self._sent_on = frame, False
             if frame.end_of_stream:
                 self._end(element, frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamserver.engine.element import Element, JoiningElement
@@ -13,6 +13,9 @@ from streamserver.engine.frame import Frame
 from streamserver.engine.lane import Lane
 
 logger = logging.getLogger(__name__)
+
+Tap = Callable[[Frame], None]
+"""Looks at frames that pass, and keeps of them only what does not change any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Node:
         bypassed: the channels whose frames pass the element untouched.
         may_hold: a joining element may leave frames in the queue (``JoiningElement.holds_back``).
         opened: set when the element is open.
+        tap: shown each analysed frame, and each part, before the element sees it; must return at once.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Node:
         self.bypassed: frozenset[int] = frozenset()
         self.may_hold = False
         self.opened = threading.Event()
+        self.tap: Tap | None = None
         self._flow = flow
         self._open_tried = threading.Event()
         self._lock = threading.Lock()

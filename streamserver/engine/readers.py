@@ -32,18 +32,23 @@ class Subscription:
         self.dropped = 0
         self._interrupted = False
 
-    def offer(self, read: ReadFrame) -> None:
-        """Passes on a frame that ``sample_interval`` keeps; marks or leaves out the others."""
+    def offer(self, read: ReadFrame) -> bool:
+        """Passes on a frame that ``sample_interval`` keeps; marks or leaves out the others.
+
+        Returns:
+            whether the frame was passed on.
+        """
         kept = read.frame_id % self.channel.sample_interval == 0
         self._interrupted = self._interrupted or read.discontinuity
         if not kept and self.channel.sample_strategy != "KEEP":
-            return
+            return False
         frame = self._frame(read)
         if kept:
             frame.discontinuity, self._interrupted = self._interrupted, False
         frame.skipped = not kept
         left_out = self.node.put(frame, newest_wins=self.channel.is_live)
         self.dropped += sum(not older.skipped for older in left_out)
+        return True
 
     def end(self) -> None:
         """No frame follows on this channel."""
@@ -126,8 +131,9 @@ class Reader:
         for read in self._open_frames(self.monitor):
             self.reading_since = None
             self.loop = read.loop
-            for subscription in self.subscriptions:
-                subscription.offer(read)
+            takers = sum(subscription.offer(read) for subscription in self.subscriptions)
+            if not takers:
+                read.picture.give_up()
             if self._flow.stopping.is_set():
                 return
             self.reading_since = time.monotonic()

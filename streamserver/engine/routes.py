@@ -72,6 +72,17 @@ class Routes:
             for i in before_parts - common
         )
 
+    def first_on_the_way(self, source_id: int, name: str) -> int:
+        """The first element called ``name`` that whole frames of a source come to; without one, the last of all."""
+        node_id = source_id
+        for _ in self._edges:
+            through = self._through(node_id)
+            edge = None if through is None else self._leading.get((node_id, through))
+            if edge is None or self._elements[node_id].context.name == name:
+                break
+            node_id = edge.dst
+        return node_id
+
     def _through(self, node_id: int) -> int | None:
         port = self._elements[node_id].through_port
         return port if port is not None else min((port for src, port in self._leading if src == node_id), default=None)

@@ -26,7 +26,7 @@ from streamserver.engine.element import (
     SplittingElement,
 )
 from streamserver.engine.flow import Flow
-from streamserver.engine.node import Node, Output, SourceNode
+from streamserver.engine.node import Node, Output, SourceNode, Tap
 from streamserver.engine.queues import FILE_CAPACITY, LIVE_CAPACITY
 from streamserver.engine.readers import Reader, Subscription
 from streamserver.engine.routes import Routes
@@ -39,8 +39,14 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 2.0
 """Time the threads have to end once the engine stops; who takes longer is left behind."""
 
-READER_SILENCE_S = 120.0
-"""A source that neither gives a frame nor says why for so long hangs inside a library."""
+READER_SILENCE_S = 180.0
+"""A source that neither gives a frame nor says why for so long hangs inside a library.
+
+Longer than all its limits together: the wait before a try, that for its turn, for a name, an answer and a key frame.
+"""
+
+_FILTER = "filter"
+"""The element that decides what is reported: whoever looks on wants to see what it sees."""
 
 _WORST_FIRST = (
     SourceState.RECONNECTING,
@@ -73,6 +79,7 @@ class Runner:
         base_dir: what relative paths in element files are relative to.
         element_class: finds an element's class by its name.
         start_loop: the first loop of files, to go on after a crash.
+        tap: shown each analysed frame before the first filter of its graph takes objects away, or before its sink.
 
     Raises:
         GraphError: a channel fits no graph, or an element cannot use its configuration.
@@ -87,11 +94,13 @@ class Runner:
         base_dir: Path,
         element_class: Callable[[str], type[Element]],
         start_loop: int = 0,
+        tap: Tap | None = None,
     ) -> None:
         self._settings = settings
         self._base_dir = base_dir
         self._element_class = element_class
         self._start_loop = start_loop
+        self._tap = tap
         self._flow = Flow()
         self._ready = threading.Event()
         self._reports: dict[tuple[str, str], str] = {}
@@ -181,7 +190,7 @@ class Runner:
             worker.element = self._make_element(node, worker, graph, channels)
         for edge in graph.edges:
             nodes[edge.src].outputs = {**nodes[edge.src].outputs, edge.src_port: Output(nodes[edge.dst], edge.dst_port)}
-        _plan_routes(graph, nodes, channels)
+        _plan_routes(graph, nodes, channels, self._tap)
 
     def _make_element(self, node: GraphNode, worker: Node, graph: Graph, channels: tuple[Channel, ...]) -> Element:
         context = ElementContext(
@@ -265,13 +274,14 @@ class Runner:
         return [thread.name for thread in threads if thread.is_alive()]
 
 
-def _plan_routes(graph: Graph, nodes: Mapping[int, Node], channels: Sequence[Channel]) -> None:
-    """Tells each node which ends to wait for, where parts come back and which channels pass it untouched."""
+def _plan_routes(graph: Graph, nodes: Mapping[int, Node], channels: Sequence[Channel], tap: Tap | None) -> None:
+    """Tells each node which ends to wait for, where parts come back, which channels pass it untouched, who looks on."""
     elements = {node_id: node.element for node_id, node in nodes.items() if node.element is not None}
     routes = Routes(graph, elements)
     sources = {channel.channel_id: graph.source(channel.decode_id).node_id for channel in channels}
     for source_id in set(sources.values()):
         routes.require_frames_stay(source_id)
+        nodes[routes.first_on_the_way(source_id, _FILTER)].tap = tap
     ends = {channel_id: routes.ends(source_id) for channel_id, source_id in sources.items()}
     for node in graph.nodes:
         worker, element = nodes[node.node_id], elements[node.node_id]

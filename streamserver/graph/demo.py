@@ -8,21 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from streamserver.core.errors import GraphError
+from streamserver.core.errors import AddressError, GraphError
 from streamserver.core.files import write_json
+from streamserver.core.pictures_address import DEFAULT_PORT, parse_pictures
 from streamserver.core.slips import nearest
 from streamserver.core.urls import LIVE_SOURCE_TYPES, local_path, source_type
 from streamserver.graph.fields import Fields, load_json, show
 
 SOURCE_TYPES = frozenset({"VIDEO", "IMG_DIR", "BASE64", *LIVE_SOURCE_TYPES})
-"""What ``source_type`` may be; ``HTTP`` is ours."""
+"""What ``source_type`` may be; ``HTTP``, ``UDP`` and ``SRT`` are ours."""
 
 DEFAULT_FPS = 30
-TRANSPORTS = ("", "tcp", "udp")
+TRANSPORTS = ("", "auto", "tcp", "udp")
 DETECTOR_CHOICES = ("", "auto", "model", "motion")
 
 _Part = TypeVar("_Part")
-_SCHEME_BOUND = frozenset({"RTSP", "RTMP", "GB28181", "HTTP"})
+_SCHEME_BOUND = frozenset({"RTSP", "RTMP", "GB28181", "HTTP", "UDP", "SRT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class Channel:
 
     Attributes:
         channel_id: unique in the demo file.
-        url: file, folder, device or stream address; may hold a password.
+        url: file, folder, device or stream address, or the path of an endpoint for pictures; may hold a password.
         source_type: one of ``SOURCE_TYPES``.
         graph_id: the graph it runs through.
         decode_id: the source element it enters at; -1 where the graph has only one.
@@ -94,7 +95,8 @@ class Channel:
         sample_strategy: ``DROP`` leaves the other frames out, ``KEEP`` passes them on unprocessed.
         skip_element: ids of osd and encode elements that this channel passes untouched.
         roi: what decode crops each frame to; ``None`` for the whole frame.
-        transport: ours: ``tcp`` or ``udp`` for the media of RTSP and GB28181; empty for TCP first.
+        transport: ours: ``tcp`` or ``udp`` for the media of RTSP and GB28181; ``auto`` or empty for TCP first.
+        base64_port: where a ``BASE64`` source listens when its ``url`` is only a path.
         extra: keys that nobody knows, kept for writing back.
     """
 
@@ -110,6 +112,7 @@ class Channel:
     skip_element: tuple[int, ...] = ()
     roi: Roi | None = None
     transport: str = ""
+    base64_port: int = DEFAULT_PORT
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -128,6 +131,7 @@ class Channel:
             skip_element=fields.integers("skip_element"),
             roi=_sub_object(fields, "roi", Roi.from_fields),
             transport=fields.text("transport", "", allow_empty=True),
+            base64_port=fields.integer("base64_port", DEFAULT_PORT, low=1),
             extra=_others(cls, fields),
         )
         channel._check(fields)
@@ -135,16 +139,22 @@ class Channel:
 
     @property
     def is_live(self) -> bool:
-        """True for a source without an end."""
+        """True for a source with a clock of its own: who falls behind loses pictures."""
         return self.source_type in LIVE_SOURCE_TYPES
 
     @property
+    def address(self) -> str:
+        """What is read: ``url``, completed where that is only the path of an endpoint for pictures."""
+        bare = self.source_type == "BASE64" and "://" not in self.url
+        return f"base64://127.0.0.1:{self.base64_port}/{self.url.lstrip('/')}" if bare else self.url
+
+    @property
     def loops(self) -> int | None:
-        """How often the source is played; ``None`` is for ever, which live sources always are.
+        """How often the source is played; ``None`` is for ever, as all are that no file or folder stands behind.
 
         ``loop_num`` 0 is for ever; -1 plays a ``VIDEO`` once and an ``IMG_DIR`` for ever, as in sophon-stream.
         """
-        if self.is_live or self.loop_num == 0 or (self.loop_num < 0 and self.source_type == "IMG_DIR"):
+        if self._is_fed or self.loop_num == 0 or (self.loop_num < 0 and self.source_type == "IMG_DIR"):
             return None
         return max(1, self.loop_num)
 
@@ -152,7 +162,7 @@ class Channel:
         """The file or folder that is read, from ``base_dir`` on if it is relative; ``None`` for another address."""
         path = local_path(self.url)
         remote = path == self.url and "://" in path
-        return None if self.is_live or remote else base_dir / path
+        return None if self._is_fed or remote else base_dir / path
 
     def to_json(self) -> dict[str, Any]:
         """The entry as in the file; optional keys at their defaults are left out."""
@@ -175,6 +185,8 @@ class Channel:
             entry["roi"] = self.roi.to_json()
         if self.transport:
             entry["transport"] = self.transport
+        if self.base64_port != DEFAULT_PORT:
+            entry["base64_port"] = self.base64_port
         return {**entry, **self.extra}
 
     def _check(self, fields: Fields) -> None:
@@ -186,10 +198,27 @@ class Channel:
             fields.fail(
                 "url", f"{show(self.url)} is not of source_type {self.source_type}", cure="correct one of the two"
             )
+        if self.source_type == "CAMERA" and not self.url.startswith("/dev/"):
+            fields.fail("url", f"{show(self.url)} is no camera", cure="write /dev/video0 or the like")
+        if self.source_type == "BASE64":
+            self._check_pictures(fields)
         if self.transport not in TRANSPORTS:
-            fields.fail("transport", f"got {show(self.transport)}", cure="use tcp or udp, or leave it out")
+            fields.fail("transport", f"got {show(self.transport)}", cure="use tcp, udp or auto")
         if self.fps != -1 and self.fps <= 0:
             fields.fail("fps", f"got {show(self.fps)}", cure="use a positive number, or -1 for as fast as it goes")
+
+    @property
+    def _is_fed(self) -> bool:
+        """Whether pictures come by themselves, now and then or always."""
+        return self.is_live or self.source_type == "BASE64"
+
+    def _check_pictures(self, fields: Fields) -> None:
+        if self.base64_port > 65535:
+            fields.fail("base64_port", f"{self.base64_port} is no port", cure="use 1 to 65535")
+        try:
+            parse_pictures(self.address)
+        except AddressError as e:
+            fields.fail("url", f"{show(self.url)}: {e.message}", cure=e.cure)
 
     def _is_stream_as_folder(self, told: str) -> bool:
         return self.source_type == "IMG_DIR" and told in _SCHEME_BOUND

@@ -35,14 +35,16 @@ class Connection(Protocol):
     """One connection to a stream, from the first picture to the last.
 
     Attributes:
-        stream: what is read, in words: codec, size, rate; without address and secrets.
         in_bursts: many seconds arrive at once (HLS): the pictures must be held back to their times.
         over: ``pictures`` has ended because there is nothing more to come, ever: the source has had an end.
     """
 
-    stream: str
     in_bursts: bool
     over: bool
+
+    @property
+    def stream(self) -> str:
+        """What is read now, in words: codec, size, rate; without address and secrets."""
 
     def pictures(self) -> Iterator[Decoded]:
         """The pictures in order; what cannot be decoded is left out and told to the monitor.

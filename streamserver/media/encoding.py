@@ -1,4 +1,7 @@
-"""How pictures become compressed video: which encoder, in which form."""
+"""How pictures become compressed video: which encoder, in which form.
+
+PyAV compresses, and is imported when something is to be compressed.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-
-import av
+from typing import TYPE_CHECKING
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import SourceError
+
+if TYPE_CHECKING:
+    import av
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +78,8 @@ def encoder_for(codec: str, available: Mapping[str, object] | frozenset[str] | N
     Raises:
         SourceError: there is none at all.
     """
+    import av
+
     names = av.codecs_available if available is None else available
     for name in _ENCODERS[codec]:
         if name in names and (available is not None or _can_encode(name)):
@@ -100,16 +107,22 @@ def add_stream(container: av.container.OutputContainer, encoding: Encoding, time
 
 def to_frame(image_bgr: ImageBgr, size_wh: tuple[int, int], pixel_format: str) -> av.VideoFrame:
     """A picture in the form that an encoder takes, stretched to ``size_wh``."""
+    import av
+
     frame = av.VideoFrame.from_ndarray(image_bgr, format="bgr24")
     return frame.reformat(width=size_wh[0], height=size_wh[1], format=pixel_format)
 
 
 def _pixel_format(encoder: str, wanted: str) -> str:
+    import av
+
     known = [known.name for known in av.Codec(encoder, "w").video_formats or ()]
     return wanted if wanted in known else known[0]
 
 
 def _can_encode(name: str) -> bool:
+    import av
+
     try:
         return bool(av.Codec(name, "w").is_encoder)
     except av.codec.codec.UnknownCodecError:

@@ -14,10 +14,14 @@ from contextlib import closing
 
 from streamserver.core.errors import SourceError, SourceMissingError
 from streamserver.core.source_monitor import SourceMonitor
+from streamserver.core.urls import has_end
 from streamserver.media.backoff import backoff_s
-from streamserver.media.connection import Connector
+from streamserver.media.connection import Connection, Connector, Decoded
+from streamserver.media.frozen import FrozenWatch
 from streamserver.media.pacing import TimestampPacer
+from streamserver.media.pyav import require_av
 from streamserver.media.sources import SourceFrame, SourceSpec
+from streamserver.media.turnstile import Turnstile
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,9 @@ CONTINUITY_S = 5.0
 
 _HEALTHY_S = 10.0
 
+_LONGEST_PATIENCE_S = 1800.0
+"""A camera that stays frozen is connected anew at least so often; before, the time doubles with each try."""
+
 
 def connector_for(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Connector:
     """Who connects to ``spec``; what it needs is imported here.
@@ -33,6 +40,15 @@ def connector_for(spec: SourceSpec, *, stopping: threading.Event, monitor: Sourc
     Raises:
         SourceMissingError: this machine has not got what it takes.
     """
+    if spec.source_type == "GB28181":
+        from streamserver.media.gb28181.connector import Gb28181Connector
+
+        return Gb28181Connector(spec, stopping=stopping, monitor=monitor)
+    if spec.decoder == "opencv":
+        from streamserver.media.opencv_connection import OpenCvConnector
+
+        return OpenCvConnector(spec, stopping=stopping, monitor=monitor)
+    require_av(spec.masked_url)
     from streamserver.media.av_connection import AvConnector
 
     return AvConnector(spec, stopping=stopping, monitor=monitor)
@@ -47,9 +63,10 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
         SourceMissingError: there is something wrong that no further try can mend.
     """
     monitor.connecting()
+    turnstile = Turnstile(spec.turnstile, spec.connects_per_s)
     with closing(connector_for(spec, stopping=stopping, monitor=monitor)) as connector:
         stream = _Stream(spec, connector, stopping, monitor)
-        while not stopping.is_set():
+        while turnstile.wait(stopping):
             reason = yield from stream.connection()
             if reason is None:
                 monitor.ended()
@@ -68,33 +85,25 @@ class _Stream:
         self._connector = connector
         self._stopping = stopping
         self._monitor = monitor
+        self._watch = FrozenWatch(0.0 if has_end(spec.url) else spec.frozen_after_s)
         self._loop = -1
         self._last_frame: float | None = None
         self._away_since: float | None = None
         self._last_reason = ""
+        self._frozen = False
+        self._patience_s = 0.0
 
     def connection(self) -> Generator[SourceFrame, None, str | None]:
         """The frames of one connection; the generator's value is why it ended, ``None`` for the source's own end."""
         since: float | None = None
         try:
             with closing(self._connector.connect()) as connection:
-                pacer = TimestampPacer(self._stopping) if self._spec.paced and connection.in_bursts else None
-                for frame_id, decoded in enumerate(connection.pictures()):
-                    if pacer is not None:
-                        pacer.wait(decoded.time_s)
-                    if self._stopping.is_set():
-                        return ""
-                    now = time.monotonic()
-                    broken = frame_id == 0 and self._started(now, connection.stream)
-                    since = since or now
-                    self._last_frame = now
-                    self._monitor.picture()
-                    yield SourceFrame(
-                        frame_id, self._loop, time.time_ns() // 1000, discontinuity=broken, picture=decoded.picture
-                    )
+                for frame in self._frames(connection):
+                    since = since or time.monotonic()
+                    yield frame
                 if connection.over:
                     return None
-                reason = "the stream ended"
+                reason = "the server ended the stream"
         except SourceMissingError:
             raise
         except SourceError as e:
@@ -109,16 +118,59 @@ class _Stream:
         self._away_since = self._away_since or now
         delay_s = backoff_s(now - self._away_since)
         self._monitor.reconnecting(reason)
-        level = logging.DEBUG if reason == self._last_reason else logging.WARNING
+        level = logging.DEBUG if reason == self._last_reason else logging.INFO
         logger.log(level, "%s: %s; connecting again in %.1f s", self._spec.masked_url, reason, delay_s)
         self._last_reason = reason
         self._stopping.wait(delay_s)
 
-    def _started(self, now: float, stream: str) -> bool:
-        """The first frame of a connection has come; True if continuity is lost."""
-        self._monitor.streaming(stream)
+    def _frames(self, connection: Connection) -> Iterator[SourceFrame]:
+        """The frames of ``connection`` until it breaks off, or is given up for being frozen (``SourceError``)."""
+        pacer = TimestampPacer(self._stopping) if self._spec.paced and connection.in_bursts else None
+        size_wh: tuple[int, int] | None = None
+        began = 0.0
+        for frame_id, decoded in enumerate(connection.pictures()):
+            if pacer is not None:
+                pacer.wait(decoded.time_s)
+            if self._stopping.is_set():
+                return
+            now = time.monotonic()
+            began = began or now
+            lost = frame_id == 0 and self._continuity_lost(now)
+            other_size, size_wh = size_wh != decoded.picture.size_wh, decoded.picture.size_wh
+            frozen = self._look(decoded, now, connection.stream if other_size else "", first=frame_id == 0)
+            self._last_frame = now
+            yield SourceFrame(frame_id, self._loop, time.time_ns() // 1000, discontinuity=lost, picture=decoded.picture)
+            if frozen and now - began >= self._patience_s:
+                self._patience_s = min(_LONGEST_PATIENCE_S, max(self._spec.frozen_after_s, 2 * self._patience_s))
+                raise SourceError(frozen)
+
+    def _look(self, decoded: Decoded, now: float, stream: str, *, first: bool) -> str:
+        """Tells the monitor of a picture; returns for how long it has been the same one, in words.
+
+        Args:
+            decoded: the picture.
+            now: the monotonic clock.
+            stream: what is read, in words, where that is not known yet; else empty.
+            first: whether it is the first picture of a connection.
+        """
+        if stream:
+            self._watch.look_at_next()
+            logger.info("%s: streaming %s", self._spec.masked_url, stream)
+        same_s = self._watch.same_for_s(now, decoded.luma)
+        frozen = f"the same picture for {same_s:.0f} s" if same_s else ""
+        if frozen:
+            self._monitor.stalled(frozen, stream=stream, connected=first)
+        elif stream or (self._frozen and same_s is not None):
+            self._monitor.streaming(stream, connected=first)
+        if same_s is not None:
+            self._frozen = bool(frozen)
+            self._patience_s *= self._frozen
+        self._monitor.picture()
+        return frozen
+
+    def _continuity_lost(self, now: float) -> bool:
+        """The first frame of a connection has come; True if it is the beginning of another loop."""
         self._last_reason = ""
         lost = self._last_frame is None or now - self._last_frame > CONTINUITY_S
         self._loop += lost
-        logger.info("%s: streaming %s", self._spec.masked_url, stream)
         return lost

@@ -6,6 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 
+DEFAULT_RATE = 25.0
+"""Frames a second of a stream that does not say, or says something impossible."""
+
+_HIGHEST_RATE = 240.0
+
+
+def plausible_rate(rate: float) -> float:
+    """``rate`` frames a second where that can be; ``DEFAULT_RATE`` where it cannot, as a clock's rate that is told."""
+    return rate if 0 < rate <= _HIGHEST_RATE else DEFAULT_RATE
+
 
 class Pacer:
     """Holds a file's frames back to ``rate`` a second.

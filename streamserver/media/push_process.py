@@ -10,13 +10,12 @@ wrong, the reason as one line. Standard error is the engine's, a file in the tas
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import errno
 import logging
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
 from typing import BinaryIO
@@ -25,47 +24,25 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from streamserver.core import logs
+from streamserver.core import logs, secrets
+from streamserver.core.errors import SourceError
 from streamserver.core.processes import die_with_parent
 from streamserver.media.av_reader import reason_in_words
+from streamserver.media.diagnosis import why_not
 from streamserver.media.encoding import KEY_FRAMES_S, Encoding, add_stream
+from streamserver.media.push_order import READY, TIME_BYTES, Order
 
 logger = logging.getLogger(__name__)
 
-TIME_BYTES = 8
-READY = b"ready\n"
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "rtmps": "flv", "rtsps": "rtsp"}
 _OPTIONS = {"rtsp": {"rtsp_transport": "tcp"}, "flv": {"flvflags": "no_duration_filesize"}}
 _MILLISECONDS = Fraction(1, 1000)
 _KEY_FRAMES_MS = round(KEY_FRAMES_S * 1000)
+_ASKING_S = 5.0
+_GONE = "the connection broke off"
+_BROKEN_OFF = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EIO})
 _NEVER_FRAMES = 10_000
 """Key frames come by the clock: frames come less often than the stream says where only some are analysed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to send where; the address may hold a password, so it is never an argument."""
-
-    url: str
-    codec: str
-    pixel_format: str
-    rate: float
-    size_wh: tuple[int, int]
-
-    @property
-    def frame_bytes(self) -> int:
-        """Size of one frame's pixels, 4:2:0."""
-        return self.size_wh[0] * self.size_wh[1] * 3 // 2
-
-    def to_line(self) -> bytes:
-        """The order as one line."""
-        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def from_line(cls, line: bytes) -> Order:
-        """Reads what ``to_line`` wrote."""
-        values = json.loads(line)
-        return cls(**{**values, "size_wh": tuple(values["size_wh"])})
 
 
 def send(order: Order, source: BinaryIO, answer: BinaryIO) -> None:
@@ -73,6 +50,7 @@ def send(order: Order, source: BinaryIO, answer: BinaryIO) -> None:
 
     Raises:
         av.FFmpegError: the server cannot be reached or does not take it.
+        SourceError: it took it and is gone.
     """
     format_name = _FORMATS[order.url.partition("://")[0]]
     encoding = Encoding(codec=order.codec, pixel_format=order.pixel_format, rate=order.rate, size_wh=order.size_wh)
@@ -82,22 +60,45 @@ def send(order: Order, source: BinaryIO, answer: BinaryIO) -> None:
         container.start_encoding()
         answer.write(READY)
         answer.flush()
-        next_key_ms = 0
-        while head := source.read(TIME_BYTES):
-            pixels = np.frombuffer(source.read(order.frame_bytes), np.uint8)
-            if len(pixels) != order.frame_bytes:
-                break
-            frame = av.VideoFrame.from_ndarray(
-                pixels.reshape(order.size_wh[1] * 3 // 2, order.size_wh[0]), format=order.pixel_format
-            )
-            frame = frame.reformat(format=stream.pix_fmt)
-            time_ms = int.from_bytes(head)
-            frame.pts, frame.time_base = time_ms, _MILLISECONDS
-            if time_ms >= next_key_ms:
-                frame.pict_type = PictureType.I
-                next_key_ms = time_ms + _KEY_FRAMES_MS
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+        try:
+            for frame in _frames(order, source):
+                container.mux(stream.encode(frame.reformat(format=stream.pix_fmt)))
+            container.mux(stream.encode())
+        except av.FFmpegError as e:
+            if e.errno in _BROKEN_OFF:
+                raise SourceError(_GONE) from e
+            raise
+
+
+def _frames(order: Order, source: BinaryIO) -> Iterator[av.VideoFrame]:
+    """What comes, with its times; every so many seconds of the clock a key frame."""
+    next_key_ms = 0
+    while head := source.read(TIME_BYTES):
+        pixels = np.frombuffer(source.read(order.frame_bytes), np.uint8)
+        if len(pixels) != order.frame_bytes:
+            return
+        frame = av.VideoFrame.from_ndarray(
+            pixels.reshape(order.size_wh[1] * 3 // 2, order.size_wh[0]), format=order.pixel_format
+        )
+        time_ms = int.from_bytes(head)
+        frame.pts, frame.time_base = time_ms, _MILLISECONDS
+        if time_ms >= next_key_ms:
+            frame.pict_type = PictureType.I
+            next_key_ms = time_ms + _KEY_FRAMES_MS
+        yield frame
+
+
+def _why(error: Exception, url: str) -> str:
+    """Why the stream cannot be sent, in words without secrets."""
+    if isinstance(error, SourceError):
+        return error.message
+    if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.ECONNRESET):
+        return _GONE
+    if isinstance(error, av.error.HTTPOtherClientError):
+        return "the server refused it; it may be one that only plays streams"
+    if isinstance(error, OSError) and error.errno == errno.EIO:
+        return why_not(url, _ASKING_S) or "the server did not take it"
+    return reason_in_words(error)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -117,10 +118,12 @@ def main() -> int:
     line = source.readline()
     if not line:
         return 0
+    order = Order.from_line(line)
+    secrets.register(order.url)
     try:
-        send(Order.from_line(line), source, answer)
-    except (av.FFmpegError, OSError) as e:
-        answer.write(reason_in_words(e).replace("\n", " ").encode() + b"\n")
+        send(order, source, answer)
+    except (av.FFmpegError, OSError, SourceError) as e:
+        answer.write(secrets.hide(_why(e, order.url)).replace("\n", " ").encode() + b"\n")
         answer.flush()
         return 1
     return 0

@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 
+from streamserver.core import secrets
 from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
 from streamserver.core.settings import PROJECT_DIR
-from streamserver.core.urls import mask_credentials
+from streamserver.core.urls import for_ffmpeg, mask_credentials
 from streamserver.media.backoff import backoff_s
 from streamserver.media.encoding import Encoding, to_frame
-from streamserver.media.push_process import READY, TIME_BYTES, Order
+from streamserver.media.push_order import READY, TIME_BYTES, Order
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Pusher:
 
     def __init__(self, url: str, encoding: Encoding) -> None:
         self.dropped = 0
+        secrets.register(url)
         self._name = mask_credentials(url)
         self._url = url
         self._encoding = encoding
@@ -138,7 +140,7 @@ class Pusher:
         """
         encoding = self._encoding.for_picture(first[1].size_wh)
         order = Order(
-            url=self._url,
+            url=for_ffmpeg(self._url),
             codec=encoding.codec,
             pixel_format=encoding.pixel_format,
             rate=encoding.rate,

@@ -29,9 +29,14 @@ _READERS = {
     "RTSP": "live",
     "RTMP": "live",
     "HTTP": "live",
+    "UDP": "live",
+    "SRT": "live",
+    "CAMERA": "live",
+    "GB28181": "live",
+    "BASE64": "pictures_over_http",
 }
 
-_SIZES_VARY = frozenset({"IMG_DIR"})
+_SIZES_VARY = frozenset({"IMG_DIR", "BASE64"})
 """Kinds whose pictures may each have a size of their own, which is nothing to warn of."""
 
 AS_FAST_AS_IT_GOES = -1

@@ -1,25 +1,50 @@
-"""Video files: played once, several times or for ever, at their own rate or as fast as they can be read."""
+"""Video files: played once, several times or for ever, at their own rate or as fast as they can be read.
+
+PyAV or OpenCV decode (``SourceSpec.decoder``); the one that does not is not imported.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
-
-import av
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from streamserver.core.errors import SourceError, SourceMissingError
 from streamserver.core.picture import Picture
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import local_path
-from streamserver.media.av_reader import VideoReader, reason_in_words, to_picture
 from streamserver.media.pacing import Pacer
+from streamserver.media.pyav import require_av
 from streamserver.media.sources import SourceFrame, SourceSpec
 
 logger = logging.getLogger(__name__)
 
-_TIMEOUT_S = (10.0, 10.0)
+
+class OpenVideo(Protocol):
+    """A file that is open."""
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+
+    @property
+    def stream(self) -> str:
+        """What is read, in words."""
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every frame, in order; raises ``SourceError`` where the file cannot be read on."""
+
+
+class Opener(Protocol):
+    """Opens a video with one of the decoders."""
+
+    def __call__(self, address: str, *, remote: bool) -> AbstractContextManager[OpenVideo]:
+        """Opens what FFmpeg calls ``address``; raises ``SourceError`` with the reason in words where it cannot."""
 
 
 def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Iterator[SourceFrame]:
@@ -32,11 +57,12 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
     monitor.connecting()
     for loop in spec.loops():
         frame_id = -1
-        for frame_id, picture in enumerate(_play(spec, stopping)):
-            if frame_id == 0:
-                monitor.streaming()
-            monitor.picture()
-            yield SourceFrame(frame_id, loop, time.time_ns() // 1000, discontinuity=frame_id == 0, picture=picture)
+        with _open(spec) as video:
+            for frame_id, picture in enumerate(_play(video, spec, stopping)):
+                if frame_id == 0:
+                    monitor.streaming(video.stream)
+                monitor.picture()
+                yield SourceFrame(frame_id, loop, time.time_ns() // 1000, discontinuity=frame_id == 0, picture=picture)
         if stopping.is_set():
             return
         if frame_id < 0:
@@ -44,32 +70,55 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
     monitor.ended()
 
 
-def _play(spec: SourceSpec, stopping: threading.Event) -> Iterator[Picture]:
-    with _open(spec) as reader:
-        pacer = Pacer(reader.rate if spec.paced else 0.0, stopping)
-        try:
-            for frame in reader.frames():
-                if not pacer.wait():
-                    return
-                yield to_picture(frame)
-        except av.FFmpegError as e:
-            logger.warning("%s: ends early: %s", spec.masked_url, reason_in_words(e))
+def _play(video: OpenVideo, spec: SourceSpec, stopping: threading.Event) -> Iterator[Picture]:
+    pacer = Pacer(video.rate if spec.paced else 0.0, stopping)
+    try:
+        for picture in video.pictures():
+            if not pacer.wait():
+                return
+            yield picture
+    except SourceError as e:
+        logger.warning("%s: ends early: %s", spec.masked_url, e.message)
 
 
-def _open(spec: SourceSpec) -> VideoReader:
+def _open(spec: SourceSpec) -> AbstractContextManager[OpenVideo]:
     path = local_path(spec.url)
     remote = path == spec.url and "://" in path
+    if not remote:
+        _require_file(path, spec.masked_url)
+    opener = _opener(spec)
     try:
-        return VideoReader(path, timeout_s=_TIMEOUT_S) if remote else VideoReader(f"file:{path}")
-    except FileNotFoundError as e:
-        raise SourceMissingError(
-            f"video file '{spec.masked_url}' does not exist", cure="check the path as this machine sees it"
-        ) from e
-    except IsADirectoryError as e:
-        raise SourceMissingError(
-            f"video file '{spec.masked_url}' is a folder", cure="write source_type IMG_DIR to show its pictures"
-        ) from e
-    except (av.FFmpegError, SourceError) as e:
-        reason = e.message if isinstance(e, SourceError) else reason_in_words(e)
+        return opener(path if remote else f"file:{path}", remote=remote)
+    except SourceError as e:
         kind = SourceError if remote else SourceMissingError
-        raise kind(f"video file '{spec.masked_url}' cannot be read: {reason}") from e
+        raise kind(f"video file '{spec.masked_url}' cannot be read: {e.message}") from e
+
+
+def _opener(spec: SourceSpec) -> Opener:
+    if spec.decoder == "opencv":
+        from streamserver.media.opencv_file import OpenCvFile
+
+        return OpenCvFile
+    require_av(spec.masked_url)
+    from streamserver.media.av_file import AvFile
+
+    return AvFile
+
+
+def _require_file(path: str, name: str) -> None:
+    """Tells what is wrong with a path better than a decoder could."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as e:  # no path holds a NUL
+        raise SourceMissingError(
+            f"video file '{name}' does not exist", cure="check the path as this machine sees it"
+        ) from e
+    except OSError as e:
+        reason = "no permission to read it" if isinstance(e, PermissionError) else e.strerror
+        raise SourceMissingError(f"video file '{name}' cannot be read: {reason}") from e
+    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+    if is_folder:
+        raise SourceMissingError(
+            f"video file '{name}' is a folder", cure="write source_type IMG_DIR to show its pictures"
+        )

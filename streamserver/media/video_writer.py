@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-
-import av
+from typing import TYPE_CHECKING
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.media.encoding import Encoding, add_stream, to_frame
+
+if TYPE_CHECKING:
+    import av
 
 _OPTIONS = {
     ".mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
@@ -30,6 +32,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, encoding: Encoding) -> None:
+        import av
+
         self.path = path
         self._rate = Fraction(encoding.rate).limit_denominator(1001)
         self._encoding = encoding

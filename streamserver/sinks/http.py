@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from streamserver.core.errors import AlarmRefusedError, ConfigError, DeliveryError
-from streamserver.core.urls import is_http_url, mask_credentials
+from streamserver.core.urls import for_urllib, is_http_url, mask_credentials
 from streamserver.sinks.sink import Alarm
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class HttpSink:
         if not is_http_url(url):
             raise ConfigError(f"report address '{mask_credentials(url)}' is no http or https address")
         self.name = mask_credentials(url)
-        parts = urlsplit(url)
+        parts = urlsplit(for_urllib(url))
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host = _ascii_host(parts.hostname or "")
         self._port = parts.port

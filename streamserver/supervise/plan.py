@@ -15,10 +15,11 @@ from typing import Any
 
 from streamserver import plugins
 from streamserver.core.errors import BadRequestError, GraphError, UnknownAlgorithmError
+from streamserver.core.secrets import register_all
 from streamserver.core.settings import PROJECT_DIR, Settings
-from streamserver.core.urls import local_path, source_type
+from streamserver.core.urls import has_end, local_path, source_type
 from streamserver.graph.check import require_channels_ok, require_ok
-from streamserver.graph.demo import DEFAULT_FPS, DETECTOR_CHOICES, Channel, Demo, HttpAddress, read_demo
+from streamserver.graph.demo import DEFAULT_FPS, DETECTOR_CHOICES, TRANSPORTS, Channel, Demo, HttpAddress, read_demo
 from streamserver.graph.fields import Fields
 from streamserver.graph.model import RawElement, RawGraph
 from streamserver.graph.read import read_sample, sample_base_dir
@@ -86,6 +87,7 @@ def plan(request: Mapping[str, Any], *, port: int, settings: Settings, project: 
         SampleError: an algorithm is missing or broken.
         GraphError: its graph cannot run here.
     """
+    note_secrets(request)
     algorithms = algorithms_of(request, plugins.known_types(project=project))
     address = local_path(_address(request))
     data = _with_address(request, address)
@@ -100,10 +102,9 @@ def plan(request: Mapping[str, Any], *, port: int, settings: Settings, project: 
             _require_elements(entry, graph)
         require_ok(graph, available=None if foreign else our_elements())
     require_channels_ok(demo.channels, graphs, file=f"task {request['TaskID']!r}")
-    finite = is_finite(request)
     # A sophon-stream program does not say which loop a frame belongs to.
-    replayable = finite and (not foreign or demo.channels[0].loop_num == 1)
-    return Plan(demo=demo, graphs=graphs, algorithms=algorithms, finite=finite, replayable=replayable)
+    replayable = is_replayable(request) and (not foreign or demo.channels[0].loop_num == 1)
+    return Plan(demo=demo, graphs=graphs, algorithms=algorithms, finite=is_finite(request), replayable=replayable)
 
 
 def algorithms_of(request: Mapping[str, Any], known_types: Mapping[int, str]) -> tuple[AlgorithmEntry, ...]:
@@ -126,8 +127,18 @@ def algorithms_of(request: Mapping[str, Any], known_types: Mapping[int, str]) ->
 
 
 def is_finite(request: Mapping[str, Any]) -> bool:
-    """True for a source that ends by itself: a file, or a folder of pictures."""
+    """True for a source that ends by itself: a file, a folder of pictures, a recording of a GB28181 platform."""
+    return has_end(_address(request))
+
+
+def is_replayable(request: Mapping[str, Any]) -> bool:
+    """True for a source whose frames come again, with the same numbers: a file, or a folder of pictures."""
     return source_type(_address(request)) == "VIDEO"
+
+
+def note_secrets(request: Mapping[str, Any]) -> None:
+    """Keeps the passwords of a request's addresses out of this process's log and replies from now on."""
+    register_all([_address(request), *request.get("Reporting", {}).get("ReportUrlList", ())])
 
 
 def push_host(settings: Settings) -> str:
@@ -243,11 +254,13 @@ def _channels(
         kind = "IMG_DIR"
     if kind == "HTTP" and settings.engine_binary is not None:
         kind = "VIDEO"
+    transport = option(request, "Transport", default="auto")
     common = {
         "url": address,
         "source_type": kind,
         "loop_num": option(request, "Loop", default=1),
         "fps": option(request, "Fps", default=parts[0].channel.get("fps", DEFAULT_FPS)),
+        "transport": "" if transport == "auto" else transport,
     }
     channels = []
     for index, part in enumerate(parts):
@@ -299,4 +312,5 @@ _OPTIONS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "Loop": (lambda v: _is_number(v) and isinstance(v, int) and v >= 0, "a whole number, 0 for ever"),
     "Fps": (lambda v: _is_number(v) and (v == -1 or 0 < v <= 1000), "frames a second, or -1 for as fast as it goes"),
     "Detector": (lambda v: isinstance(v, str) and v in DETECTOR_CHOICES, "auto, model or motion"),
+    "Transport": (lambda v: isinstance(v, str) and v in TRANSPORTS and v != "", "tcp, udp or auto"),
 }

@@ -17,7 +17,7 @@ from streamserver.graph.rewrite import write_graphs
 from streamserver.launchers.base import ProcessSpec
 from streamserver.store import TaskRecord
 from streamserver.supervise.group import Launch, make_folder
-from streamserver.supervise.plan import AlgorithmEntry, is_finite, plan
+from streamserver.supervise.plan import AlgorithmEntry, is_replayable, plan
 
 
 def tasks_dir(settings: Settings) -> Path:
@@ -38,6 +38,7 @@ def prepare(record: TaskRecord, folder: Path, *, port: int, settings: Settings) 
     shutil.rmtree(folder / "elements", ignore_errors=True)
     write_graphs(planned.graphs, folder)
     write_demo(planned.demo, folder / "demo.json")
+    _make_private(folder / "request.json", folder / "demo.json", folder / "engine.json", *folder.glob("elements/*"))
     client = _write_client(
         record, folder, planned.algorithms, port=port, host=settings.client_host, replayable=planned.replayable
     )
@@ -58,7 +59,7 @@ def prepare_drain(record: TaskRecord, folder: Path, *, settings: Settings) -> Pr
         algorithms,
         port=settings.client_port_base,
         host=settings.client_host,
-        replayable=is_finite(record.request),
+        replayable=is_replayable(record.request),
     )
 
 
@@ -98,12 +99,18 @@ def _write_client(
         ],
     }
     write_json(folder / "client.json", content, indent=2)
-    (folder / "client.json").chmod(0o600)
+    _make_private(folder / "client.json")
     return ProcessSpec(
         argv=(sys.executable, str(PROJECT_DIR / "client.py"), "--config=client.json"),
         cwd=folder,
         out_file=folder / "logs" / "client.out",
     )
+
+
+def _make_private(*files: Path) -> None:
+    """Addresses may hold passwords; the folder keeps others out already, this holds for copies of it too."""
+    for file in files:
+        file.chmod(0o600)
 
 
 def _engine(record: TaskRecord, folder: Path, settings: Settings) -> ProcessSpec:

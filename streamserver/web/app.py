@@ -9,6 +9,7 @@ from streamserver.plugins import known_types as types_of_project
 from streamserver.store import TaskStore, store_url
 from streamserver.web import errors, services
 from streamserver.web.pages import blueprint as pages
+from streamserver.web.preview import blueprint as preview
 from streamserver.web.tasks import blueprint as tasks
 
 
@@ -38,5 +39,6 @@ def create_app(
     services.attach(app, services.Services(settings, opened, check, known_types))
     errors.register(app)
     app.register_blueprint(tasks)
+    app.register_blueprint(preview)
     app.register_blueprint(pages)
     return app

@@ -1,7 +1,7 @@
 """The one place that builds the envelope of an error reply.
 
 On ``/task/*`` every error is HTTP 200 with ``Code`` and ``Msg``: application-web throws any other reply away and shows
-nothing. Elsewhere the HTTP status says it too.
+nothing. Elsewhere, and where pictures are asked for, the HTTP status says it too: an ``<img>`` knows nothing else.
 """
 
 from __future__ import annotations
@@ -11,11 +11,32 @@ import logging
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from streamserver.core.errors import BadRequestError, StoreError, StreamServerError
+from streamserver.core.errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    PreviewError,
+    SourceError,
+    StoreError,
+    StreamServerError,
+    TaskNotFoundError,
+    TaskNotRunningError,
+)
 from streamserver.core.replies import QueryReply, Reply, TaskEntry
-from streamserver.core.urls import mask_credentials
+from streamserver.core.secrets import hide
 
 log = logging.getLogger(__name__)
+
+PICTURE_PATHS = ("/task/preview", "/task/snapshot")
+"""Where the answer is a picture, and the HTTP status tells that it is none."""
+
+_STATUSES: tuple[tuple[type[StreamServerError], int], ...] = (
+    (BodyTooLargeError, 413),
+    (BadRequestError, 400),
+    (TaskNotFoundError, 404),
+    (TaskNotRunningError, 409),
+    (SourceError, 502),
+    (PreviewError, 503),
+)
 
 
 def register(app: Flask) -> None:
@@ -26,8 +47,9 @@ def register(app: Flask) -> None:
 
 
 def failure(error: StreamServerError, *, result: TaskEntry | None = None) -> Response:
-    """The reply for an error that has a number, on ``/task/*``; ``result`` says more where there is more to say."""
-    return _envelope(error.code, str(error), http_status=500, result=result)
+    """The reply for an error that has a number; ``result`` says more where there is more to say."""
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    return _envelope(error.code, str(error), http_status=status, result=result)
 
 
 def _our_own(error: StreamServerError) -> Response:
@@ -68,15 +90,15 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _envelope(code: int, message: str, *, http_status: int, result: TaskEntry | None = None) -> Response:
-    text = mask_credentials(message)
+    text = hide(message)
     reply = QueryReply(Code=code, Msg=text, Result=result) if result else Reply(Code=code, Msg=text)
     response = jsonify(reply.model_dump(by_alias=True))
-    response.status_code = 200 if _is_task_path() else http_status
+    response.status_code = 200 if _is_always_200() else http_status
     return response
 
 
-def _is_task_path() -> bool:
-    return request.path.startswith("/task/") or request.path == "/task"
+def _is_always_200() -> bool:
+    return (request.path.startswith("/task/") or request.path == "/task") and request.path not in PICTURE_PATHS
 
 
 def _shown_path() -> str:

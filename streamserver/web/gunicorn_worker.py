@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gunicorn.workers import gthread
+
+from streamserver.web.patience import STAYS_KEY
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +23,8 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     A new connection that has said nothing waits in the poller and not in a thread, and a request that is not sent,
     answered and read within ``request_s`` seconds loses its connection: a laptop that goes to sleep in the middle
-    of one would otherwise hold a thread for ever.
+    of one would otherwise hold a thread for ever. A view that answers for longer says now and then that its reader
+    takes what it sends (``web.patience``), and is told when the worker ends.
     """
 
     request_s = 15.0
@@ -27,6 +32,17 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._until: dict[gthread.TConn, float] = {}
+
+    def load_wsgi(self) -> None:
+        """Lets requests ask for more time."""
+        super().load_wsgi()
+        application: Callable[..., Any] = self.wsgi
+
+        def with_patience(environ: dict[str, Any], start_response: Any) -> Any:
+            environ[STAYS_KEY] = partial(self._stays, environ["gunicorn.socket"])
+            return application(environ, start_response)
+
+        self.wsgi: Callable[..., Any] = with_patience
 
     def handle(self, conn: gthread.TConn) -> Any:
         """In a thread: one request, or back to the poller."""
@@ -46,6 +62,13 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
             if now > deadline and self._until.pop(conn, 0.0):
                 log.warning("a request of %s took over %g s and was dropped", conn.client, self.request_s)
                 _hang_up(conn.sock)
+
+    def _stays(self, connection: socket.socket) -> bool:
+        """In a thread: gives the request on this connection its time once more; False if the worker ends."""
+        for conn in list(self._until):
+            if conn.sock is connection:
+                self._until[conn] = time.monotonic() + self.request_s
+        return bool(self.alive)
 
 
 def _hang_up(connection: socket.socket) -> None:

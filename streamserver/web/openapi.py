@@ -12,10 +12,13 @@ from streamserver.core.errors import StreamServerError
 from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
 from streamserver.core.messages import CreateRequest, ExtendOptions, TaskIdRequest
 from streamserver.core.replies import ListReply, QueryReply, Reply
+from streamserver.core.snapshot_request import SnapshotRequest
+from streamserver.web.openapi_pictures import picture_paths
 
 _INTRODUCTION = (
-    "Tasks for video streams. Every reply on /task/* is HTTP 200 with Code and Msg; Code 0 is success, and Msg says "
-    "what is wrong, where in the body, and what to do. Bodies are JSON in UTF-8, whatever the content type says. "
+    "Tasks for video streams. Every reply on /task/* is HTTP 200 with Code and Msg, but for pictures (preview, "
+    "snapshot) and their errors; Code 0 is success, and Msg says what is wrong, where in the body, and what to do. "
+    "Bodies are JSON in UTF-8, whatever the content type says. "
     "Optional keys may be null, which is the same as leaving them out; unknown keys are accepted."
 )
 
@@ -25,9 +28,17 @@ _ENTRY_EXAMPLE: dict[str, Any] = {
     "State": "RUNNING",
     "Reason": "",
     "Source": "streaming",
+    "SourceSince": "2026-11-20T10:41:07Z",
+    "FrameAge": 0.1,
+    "Reconnects": 0,
+    "Stalls": 0,
+    "BrokenPackets": 0,
+    "Stream": "h264 1920x1080 25 fps",
     "Fps": 8.33,
     "Frames": 2500,
+    "Dropped": 0,
     "Events": 6,
+    "Pending": 0,
     "Restarts": 0,
     "Since": "2026-11-20T10:41:05Z",
     "Detector": "yolox_nano.onnx on CPUExecutionProvider",
@@ -65,7 +76,7 @@ def _with_subclasses(kind: type[StreamServerError]) -> Iterator[type[StreamServe
 
 
 def _schemas() -> dict[str, Any]:
-    incoming = [(model, "validation") for model in (CreateRequest, TaskIdRequest, ExtendOptions)]
+    incoming = [(model, "validation") for model in (CreateRequest, TaskIdRequest, ExtendOptions, SnapshotRequest)]
     outgoing = [(model, "serialization") for model in (Reply, QueryReply, ListReply)]
     _, content = models_json_schema([*incoming, *outgoing], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
     schemas: dict[str, Any] = content["$defs"]
@@ -104,6 +115,7 @@ def _paths() -> dict[str, Any]:
             "get": query | {"parameters": [parameter]},
         },
         "/task/list": {"post": listing, "get": listing},
+        **picture_paths(),
     }
 
 

@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from streamserver.core.replies import AlgorithmStatus, TaskEntry
+from streamserver.core.secrets import hide
 from streamserver.core.settings import Settings
 from streamserver.core.states import SourceState, TaskState, wire_status
 from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
-from streamserver.core.urls import mask_credentials
 from streamserver.store import TaskRecord
 
 _FRESH_S = 5.0
 """Ten beats: what an engine said longer ago is not what it does now."""
+
+_LONGEST_SILENCE_S = 3600.0
+"""A beat from longer ago is from before the last boot, whose monotonic clock says nothing."""
 
 StatusT = TypeVar("StatusT", EngineStatus, ClientStatus)
 
@@ -36,12 +39,14 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
     client = _of_this_run(ClientStatus.read(folder / CLIENT_FILE), record) or ClientStatus()
     engine = _of_this_run(EngineStatus.read(folder / ENGINE_FILE), record) or EngineStatus(frames=client.received)
     running = record.state is TaskState.RUNNING
-    fresh = running and 0 <= time.monotonic() - engine.beat <= min(_FRESH_S, settings.heartbeat_timeout_s)
+    silent_s = time.monotonic() - engine.beat
+    fresh = running and 0 <= silent_s <= min(_FRESH_S, settings.heartbeat_timeout_s)
+    now = engine.source_reason if fresh else _silence(silent_s) if running and engine.pid else ""
     return TaskEntry(
         TaskID=record.task_id,
         Status=wire_status(record.state),
         State=record.state.value,
-        Reason=_reason(record, engine.source_reason if running else "", client),
+        Reason=_reason(record, now, client),
         Source=_source(record, engine if fresh else EngineStatus()),
         SourceSince=utc_text(engine.source_since) if fresh and engine.source_since else "",
         FrameAge=_frame_age(engine) if fresh else None,
@@ -81,11 +86,16 @@ def _frame_age(engine: EngineStatus) -> float | None:
     return round(engine.frame_age_s + time.monotonic() - engine.beat, 1)
 
 
-def _reason(record: TaskRecord, source_reason: str, client: ClientStatus) -> str:
+def _silence(silent_s: float) -> str:
+    """Why nothing is said of the source of a task that runs."""
+    return f"the engine has given no sign for {silent_s:.0f} s" if 0 < silent_s < _LONGEST_SILENCE_S else ""
+
+
+def _reason(record: TaskRecord, now: str, client: ClientStatus) -> str:
     """Why a task does not do, or did not do, what it should: its own reason, its source, its algorithms and reports."""
     waiting = f"{client.pending} alarms wait: " if client.pending and client.last_error else ""
-    parts = (record.reason, source_reason, f"{waiting}{client.last_error}")
-    return mask_credentials("; ".join(filter(None, parts)))
+    parts = (record.reason, now, f"{waiting}{client.last_error}")
+    return hide("; ".join(filter(None, parts)))
 
 
 def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, str]) -> list[AlgorithmStatus]:

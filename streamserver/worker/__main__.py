@@ -82,7 +82,13 @@ def _run(options: argparse.Namespace, values: settings.Settings) -> int:
 
     cv2.setNumThreads(1)
     heartbeat = Heartbeat(options.task_dir, options.run)
-    app = App(options.demo_config_path, settings=values, base_dir=options.base_dir.absolute(), heartbeat=heartbeat)
+    app = App(
+        options.demo_config_path,
+        settings=values,
+        base_dir=options.base_dir.absolute(),
+        heartbeat=heartbeat,
+        task_dir=options.task_dir,
+    )
     ending = app.run()
     logging.shutdown()
     if ending.signal_number:

@@ -6,6 +6,8 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,8 @@ from streamserver.core.settings import Settings
 from streamserver.engine.runner import STOP_TIMEOUT_S, Runner
 from streamserver.worker.heartbeat import Heartbeat
 from streamserver.worker.prepare import build_runner
+from streamserver.worker.preview import PreviewServer
+from streamserver.worker.studio import Studio
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +70,23 @@ class App:
         settings: the server's settings.
         base_dir: what relative paths in the files are relative to.
         heartbeat: where the status goes.
+        task_dir: the task's folder, for the preview socket; ``None`` for no preview.
     """
 
-    def __init__(self, demo_path: Path, *, settings: Settings, base_dir: Path, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        demo_path: Path,
+        *,
+        settings: Settings,
+        base_dir: Path,
+        heartbeat: Heartbeat,
+        task_dir: Path | None = None,
+    ) -> None:
         self._demo_path = demo_path
         self._settings = settings
         self._base_dir = base_dir
         self._heartbeat = heartbeat
+        self._task_dir = task_dir
         self._runner: Runner | None = None
         self._failure: Exception | None = None
         self._left_behind: list[str] = []
@@ -107,7 +121,7 @@ class App:
 
     def _run_engine(self) -> None:
         try:
-            runner = build_runner(
+            runner, studio = build_runner(
                 self._demo_path,
                 settings=self._settings,
                 base_dir=self._base_dir,
@@ -115,9 +129,23 @@ class App:
             )
             self._runner = runner
             if not self._signal_number:
-                self._left_behind = runner.run()
+                with self._preview(studio):
+                    self._left_behind = runner.run()
         except Exception as e:  # noqa: BLE001 - the engine's loop: every error becomes an exit code and a reason
             self._failure = e
+
+    @contextmanager
+    def _preview(self, studio: Studio) -> Iterator[None]:
+        """Lets pictures be seen at the task's socket, where there is a task."""
+        if self._task_dir is None:
+            yield
+            return
+        server = PreviewServer(self._task_dir, studio)
+        server.open()
+        try:
+            yield
+        finally:
+            server.close()
 
     def _end(self, engine: threading.Thread) -> Ending:
         left_behind = [*self._left_behind, *([engine.name] if engine.is_alive() else [])]

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from streamserver.core.secrets import hide
 from streamserver.core.source_monitor import SourceReport
+from streamserver.core.states import SourceState
 from streamserver.core.status import BEAT_INTERVAL_S, ENGINE_FILE, EngineStatus
-from streamserver.core.urls import mask_credentials
 from streamserver.engine.runner import Snapshot
 
 logger = logging.getLogger(__name__)
 
 FPS_WINDOW_S = 5.0
+
+_NUMBERS = re.compile(r"\d+")
+
+_CLOCKS_S = 1.0
+"""How far the wall clock may run from the monotonic one before the time at which a state began is taken for another."""
 
 
 class FpsMeter:
@@ -49,6 +56,7 @@ class Heartbeat:
         self._next_beat = clock()
         self._fps = FpsMeter()
         self._silent = False
+        self._said = (SourceState.NONE, "")
         self._status = EngineStatus(run=run, pid=os.getpid())
         previous = EngineStatus.read(self._path) if self._path else None
         continues = previous is not None and previous.run == run and bool(run)
@@ -74,7 +82,7 @@ class Heartbeat:
 
     def last(self, snapshot: Snapshot | None, error: str) -> None:
         """Writes the status for the last time, with the reason why the process ends (empty for a good end)."""
-        self._status.error = mask_credentials(error)
+        self._status.error = hide(error)
         self._write(snapshot)
 
     def _write(self, snapshot: Snapshot | None) -> None:
@@ -95,9 +103,25 @@ class Heartbeat:
                 logger.warning("%s: cannot be written: %s", self._path, e.strerror or e)
 
     def _take(self, source: SourceReport) -> None:
+        self._log_change(source)
         status = self._status
-        status.source, status.source_reason = str(source.state), mask_credentials(source.reason)
-        status.source_since = time.time() - source.age_s if source.state else 0.0
+        since = time.time() - source.age_s if source.state else 0.0
+        if str(source.state) != status.source or abs(since - status.source_since) > _CLOCKS_S:
+            status.source_since = since
+        status.source, status.source_reason = str(source.state), hide(source.reason)
         status.frame_age_s = -1.0 if source.frame_age_s is None else round(source.frame_age_s, 2)
         status.reconnects, status.stalls, status.broken = source.reconnects, source.stalls, source.broken
         status.stream = source.stream
+
+    def _log_change(self, source: SourceReport) -> None:
+        """Logs another state or another reason once; a number in a reason that only grows makes it no other."""
+        said = (source.state, _NUMBERS.sub("", source.reason))
+        before, self._said = self._said, said
+        if said == before:
+            return
+        troubled = {SourceState.RECONNECTING, SourceState.STALLED}
+        level = (
+            logging.WARNING if source.state in troubled else logging.INFO if before[0] in troubled else logging.DEBUG
+        )
+        reason = f": {hide(source.reason)}" if source.reason else ""
+        logger.log(level, "the source is %s%s", source.state, reason)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from streamserver import elements
+from streamserver.core.secrets import register_all
 from streamserver.core.settings import Settings
 from streamserver.engine.runner import Runner
 from streamserver.graph.check import require_channels_ok, require_ok
@@ -14,12 +15,14 @@ from streamserver.graph.normalise import normalise
 from streamserver.graph.read import read_graphs, resolve
 from streamserver.models.store import ModelStore
 from streamserver.worker.detectors import choose_detectors
+from streamserver.worker.overlay import overlays_of
 from streamserver.worker.results import with_results
+from streamserver.worker.studio import Studio
 
 logger = logging.getLogger(__name__)
 
 
-def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_loop: int = 0) -> Runner:
+def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_loop: int = 0) -> tuple[Runner, Studio]:
     """Reads the files, decides which detectors run and makes the elements; may fetch weights.
 
     Args:
@@ -28,10 +31,14 @@ def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_l
         base_dir: what relative paths in the files are relative to.
         start_loop: the first loop of files, to go on after a crash.
 
+    Returns:
+        The engine, and what makes pictures of its frames for those who watch; it is not started.
+
     Raises:
         GraphError: a file is wrong; says which and how to mend it.
     """
     demo = read_demo(demo_path)
+    register_all(channel.url for channel in demo.channels)
     for slip in slips(demo):
         logger.warning("%s: %s", demo_path, slip)
     raw_graphs = read_graphs(resolve(base_dir, demo.engine_config_path), base_dir)
@@ -48,11 +55,14 @@ def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_l
         logger.warning("%s", warning)
     for raw in raw_graphs:
         require_ok(raw, available=elements.available() | choice.replaced)
-    return Runner(
+    studio = Studio(overlays_of(choice.graphs, demo.channels, base_dir), lambda: runner.snapshot().source)
+    runner = Runner(
         with_results(choice.graphs, demo, file=str(demo_path)),
         demo.channels,
         settings=settings,
         base_dir=base_dir,
         element_class=elements.element_class,
         start_loop=start_loop,
+        tap=studio.tap,
     )
+    return runner, studio

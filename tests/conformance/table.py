@@ -342,7 +342,7 @@ def _filters(graph: RawGraph, row: Row) -> tuple[list[dict[str, Any]], int]:
 def _run(task: Path, settings: Settings) -> tuple[str, str]:
     """Builds and runs the task; what became of both."""
     try:
-        runner = build_runner(task / "demo.json", settings=settings, base_dir=task)
+        runner, _ = build_runner(task / "demo.json", settings=settings, base_dir=task)
     except StreamServerError as e:
         return str(e), ""
     failures: list[str] = []

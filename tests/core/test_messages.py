@@ -157,15 +157,95 @@ def test_a_task_without_report_addresses_is_fine_where_events_are_kept() -> None
         assert canonical(request)["Reporting"] == {"ReportUrlList": []}
 
 
+_PLATFORM = "34020000002000000001"
+_GB28181 = f"gb28181://{_PLATFORM}:secret@10.0.0.1:5060?deviceid={_PLATFORM}"
+_RECORDING = f"{_GB28181.replace('gb28181', 'gb28181_playback')}#begtime=20231024155207#endtime=20231024160810"
+
+
 @pytest.mark.parametrize(
-    "address", ["gb28181_playback://user:secret@10.0.0.1:5060?deviceid=1#devicetype=3", "/dev/video0"]
+    "address",
+    [
+        _GB28181,
+        _RECORDING,
+        "/dev/video0",
+        "udp://239.0.0.1:1234",
+        "udp://@:1234",
+        "srt://cam:9000?mode=caller&passphrase=secret0123",
+        "base64://127.0.0.1:18080/cam1",
+        "base64://localhost:18080",
+        "base64://0.0.0.0:18080/cam1",
+        "rtsps://u:p@cam/1",
+        "rtsp://admin:p@ss/w?rd#1:%&\"' ü@10.0.0.1:554/stream",
+    ],
 )
-def test_some_sources_need_an_engine_that_reads_them(address: str) -> None:
-    body = edited(ADDRESS, address)
-    assert _parse(body, foreign_engine=True)
-    with pytest.raises(BadRequestError, match="stream_path") as caught:
-        _parse(body)
+def test_every_kind_of_address_is_accepted_as_it_is(address: str) -> None:
+    assert canonical(_parse(edited(ADDRESS, address)))["InputSrc"]["StreamSrc"]["Address"] == address
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        (_GB28181.replace(_PLATFORM, "1"), "platform id: expected 20 digits, got '1'"),
+        (_GB28181.partition("?")[0], "write gb28181://platform-id:password@host:port?deviceid="),
+        (f"{_GB28181}#begtime=20231024155207", "begtime: a live stream has no times"),
+        (_RECORDING.partition("#")[0], "begtime: it is missing"),
+        ("udp://239.0.0.1", "port: it is missing"),
+        ("udp://239.0.0.1:70000", "port: 70000 is no port"),
+        ("srt://cam?passphrase=secret0123", "port: it is missing"),
+        ("base64://127.0.0.1/cam1", "port: it is missing"),
+        ("base64://192.0.2.7:18080/cam1", "host: 192.0.2.7 is no address of this server"),
+        ("base64://camera.example:18080/cam1", "host: 'camera.example' is no IP address"),
+        ("base64://u:secret@127.0.0.1:18080/cam1", "write e.g. base64://127.0.0.1:18080/cam1"),
+        ("/dev/video", "write /dev/video0 or the like"),
+        ("ftp://u:secret@h/1", "unknown kind of address"),
+        ("admin:secret@10.0.0.1/1", "not an absolute path"),
+        ("rtsp:/admin:secret@10.0.0.1/1", "not an absolute path"),
+    ],
+)
+def test_a_wrong_address_is_told_the_part_and_the_cure_and_keeps_its_secrets(address: str, says: str) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        _parse(edited(ADDRESS, address))
+    assert caught.value.path == "$.InputSrc.StreamSrc.Address"
+    assert says in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["gb28181://u:p@h?deviceid=1", "gb28181_playback://u:p@h", "/dev/video0", "rtsp://h"]
+)
+def test_a_foreign_engine_gets_what_it_reads(address: str) -> None:
+    assert _parse(edited(ADDRESS, address), foreign_engine=True)
+
+
+@pytest.mark.parametrize("address", ["udp://:1", "srt://h:1", "base64://127.0.0.1:1/x", "rtsps://h/1", "rtmps://h/1"])
+def test_a_foreign_engine_does_not_get_what_it_crashes_of(address: str) -> None:
+    with pytest.raises(BadRequestError, match="sophon-stream reads no"):
+        _parse(edited(ADDRESS, address), foreign_engine=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "accepted"),
+    [
+        ("http://u:p@ss/w?rd@127.0.0.1:80/x", True),
+        ("http://u:a b@127.0.0.1:80/x", True),
+        ("http://127.0.0.1:80/a b", False),
+    ],
+)
+def test_a_report_address_may_have_any_password(address: str, accepted: bool) -> None:
+    body = edited(URLS, [address])
+    if accepted:
+        assert _parse(body).reporting.report_urls == [address]
+    else:
+        with pytest.raises(BadRequestError, match="http://host:port/path"):
+            _parse(body)
+
+
+@pytest.mark.parametrize("value", ["TCP", "", 1, "rtp"])
+def test_the_transport_is_tcp_udp_or_auto(value: object) -> None:
+    for good in ("tcp", "udp", "auto"):
+        assert _parse(edited((*ALGORITHM, "Extend"), {"Transport": good}))
+    with pytest.raises(BadRequestError, match=r"Extend\.Transport: .*use tcp, udp or auto"):
+        _parse(edited((*ALGORITHM, "Extend"), {"Transport": value}))
 
 
 @pytest.mark.parametrize(

@@ -328,6 +328,10 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         ({"encode_type": "WS", "wss_port": "9000", "wss_host": "a b"}, "wss_host: expected an address of this machine"),
         ({"encode_type": "RTSP", "rtsp_port": "1", **H264, "ip": "h/../x"}, "ip: expected a host's name or address"),
         ({"encode_type": "RTSP", "rtsp_port": "1", **H264, "ip": ""}, "ip: expected a host's name or address"),
+        (
+            {"encode_type": "RTSP", "rtsp_port": "1", **H264, "ip": "user:secret@h/x"},
+            r"ip: expected a host's name or address, got '\*\*\*@h/x'",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_file_element_and_key(

@@ -33,7 +33,10 @@ class Read:
 
 
 class Numbers(SourceElement):
-    """A source of ``frames`` frames a loop; ``after`` is called with the number read and may wait or raise."""
+    """A source of ``frames`` frames a loop; ``after`` is called with the number read and may wait or raise.
+
+    What it shows is noted in ``pictures``.
+    """
 
     def source_key(self, channel: Channel) -> Hashable:
         return channel.url
@@ -50,7 +53,9 @@ class Numbers(SourceElement):
         monitor.streaming()
         for loop in range(start_loop, max(1, channel.loop_num)):
             for number in range(self.context.configure.get("frames", 5)):
-                yield Read(number, loop=loop, discontinuity=number == 0)
+                frame = Read(number, loop=loop, discontinuity=number == 0)
+                self.context.configure.get("pictures", []).append(frame.picture)
+                yield frame
                 self.context.configure.get("after", lambda number: None)(number)
 
 

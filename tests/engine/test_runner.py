@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamserver.core.errors import GraphError, SourceMissingError
+from streamserver.core.picture import Picture
 from streamserver.core.states import SourceState
 from streamserver.engine import runner as runner_module
 from streamserver.engine.element import ElementContext
@@ -58,6 +59,16 @@ def test_every_frame_runs_through_every_element_in_order_and_then_the_engine_end
         assert record[-2:] == [("end", 0), "closed"]
     snapshot = runner.snapshot()
     assert (snapshot.frames, snapshot.source.state, snapshot.dropped) == (30, SourceState.ENDED, 0)
+
+
+def test_pictures_that_no_channel_takes_are_given_up() -> None:
+    pictures: list[Picture] = []
+    graph = chain(("numbers", {"frames": 12, "pictures": pictures}), ("recorder", {}))
+    make_runner([graph], [channel(0, sample_interval=4), channel(1, sample_interval=6)]).run()
+    assert [number for number, picture in enumerate(pictures) if not picture.given_up] == [0, 4, 6, 8]
+    pictures.clear()
+    make_runner([graph], [channel(sample_interval=4, sample_strategy="KEEP")]).run()
+    assert not any(picture.given_up for picture in pictures)
 
 
 def test_sequence_counts_processed_frames_across_loops_and_each_loop_breaks_continuity() -> None:

@@ -92,7 +92,7 @@ def _write(files: dict[str, bytes], case: Path) -> None:
 def _one(case: Path, settings: Settings, *, run: bool) -> str:
     """What became of one case; an outcome that must not be begins with ``!``."""
     try:
-        runner = build_runner(case / "demo.json", settings=settings, base_dir=case)
+        runner, _ = build_runner(case / "demo.json", settings=settings, base_dir=case)
     except StreamServerError as e:
         return "refused" if _PLACE.search(str(e)) else f"!the error does not say where: {e}"
     except Exception:  # noqa: BLE001 - finding these is what this is for

@@ -127,7 +127,7 @@ def test_every_error_is_said_at_once(capsys: pytest.CaptureFixture[str], tmp_pat
     code, output, _ = run(capsys, "check", task(tmp_path, elements, connections, channels=channels))
     expected = [
         ["demo.json: channels[1]: source_type: is missing"],
-        ["demo.json: channel 5: source_type:", "'CAMERA' cannot be read", "VIDEO"],
+        ["demo.json: channels[2]: url:", "is no camera", "/dev/video0"],
         ["graph 0: connection 5 to 99: there is no element 99"],
         ["graph 0: element 4: name: 'bytetrak' is unknown", "did you mean 'bytetrack'?"],
         ["graph 0: element 5: name: 'dwa' needs Sophgo's"],

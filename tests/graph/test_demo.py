@@ -61,10 +61,38 @@ def test_the_counter_of_channel_ids_advances_only_for_channels_without_one() -> 
         ("IMG_DIR", "pictures", -1, None),
         ("RTSP", "rtsp://host/live", 1, None),
         ("CAMERA", "/dev/video0", -1, None),
+        ("UDP", "udp://239.0.0.1:1234", 1, None),
+        ("BASE64", "base64://127.0.0.1:1234/cam1", 1, None),
+        ("BASE64", "/cam1", 1, None),
     ],
 )
 def test_loops_follow_the_source_type(source_type: str, url: str, loop_num: int, loops: int | None) -> None:
     assert channel(source_type=source_type, url=url, loop_num=loop_num).loops == loops
+
+
+def test_an_endpoint_for_pictures_is_a_path_with_a_port_or_a_whole_address() -> None:
+    assert channel(source_type="BASE64", url="/cam1").address == "base64://127.0.0.1:12348/cam1"
+    bare = channel(source_type="BASE64", url="cam1", base64_port=18080)
+    assert (bare.address, bare.is_live, bare.path(Path("/base"))) == ("base64://127.0.0.1:18080/cam1", False, None)
+    assert bare.to_json()["base64_port"] == 18080
+    whole = channel(source_type="BASE64", url="base64://0.0.0.0:1/x")
+    assert (whole.address, whole.path(Path("/base"))) == ("base64://0.0.0.0:1/x", None)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"url": "base64://cam:1/x"}, "'cam' is no IP address"),
+        ({"url": "rtsp://127.0.0.1:1/x"}, "it has not the form"),
+        ({"url": "/cam1", "base64_port": 70000}, "base64_port: 70000 is no port"),
+        ({"url": "/cam1?x"}, "it holds '\\?'"),
+        ({"source_type": "UDP", "url": "rtsp://h/1"}, "is not of source_type UDP"),
+        ({"source_type": "RTSP", "url": "rtsp://h/1", "transport": "http"}, "use tcp, udp or auto"),
+    ],
+)
+def test_an_address_that_does_not_fit_its_type_is_refused(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(GraphError, match=says):
+        channel(**{"source_type": "BASE64", **keys})
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,27 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import socket
+import struct
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from streamserver.core.picture import Picture
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
-from streamserver.media import av_connection, live
+from streamserver.media import av_connection, frozen, live
+from streamserver.media.connection import Decoded
 from streamserver.media.sources import SourceFrame, SourceSpec, open_source
 from streamserver.vision.codec import encode_jpeg
 from tests.media.clips import picture, write_clip
 from tests.media.streams import MJPEG, Camera, multipart, stopping_at_the_end
+from tests.servers.clips import make_clip
+from tests.servers.rtsp import RtspServer
 
 States = list[tuple[SourceState, str]]
 
@@ -78,7 +86,9 @@ def test_after_a_long_gap_the_stream_starts_over(stream_bytes: bytes, monkeypatc
     [
         (404, "there is no such stream (404)"),
         (401, "the user name or the password was refused (401)"),
-        (200, "the stream broke off"),
+        (200, "what came is no video, or it ended at once"),
+        (503, "the server has failed (5xx)"),
+        (410, "the server refused the request (4xx)"),
     ],
 )
 def test_a_stream_that_is_refused_says_why_and_is_tried_again(status: int, reason: str) -> None:
@@ -128,6 +138,7 @@ def test_an_mjpeg_camera_is_read() -> None:
 
 @pytest.mark.usefixtures("quick_backoff")
 def test_another_picture_size_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     small = write_clip(tmp_path / "a.ts", frames=12).read_bytes()
     large = write_clip(tmp_path / "b.ts", frames=12, size_wh=(96, 64)).read_bytes()
     with Camera(small + large) as camera:
@@ -136,6 +147,7 @@ def test_another_picture_size_starts_over(tmp_path: Path, caplog: pytest.LogCapt
     assert sizes == [(64, 48)] * 12 + [(96, 64)] * 12 + [(64, 48)] * 6
     assert [row for row, frame in enumerate(frames) if frame.discontinuity] == [0, 12, 24]
     assert "the picture changed its size from (64, 48) to (96, 64)" in caplog.text
+    assert re.findall("streaming h264 ([0-9x]+)", caplog.text) == ["64x48", "96x64", "64x48"]
 
 
 def reasons_of_failures(url: str, source_type: str, count: int = 1) -> list[str]:
@@ -168,9 +180,126 @@ def test_data_without_a_picture_says_so_instead_of_hanging(tmp_path: Path, monke
 def test_a_host_that_never_answers_is_told_from_one_that_sends_no_video(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(av_connection, "_OPTIONS", {kind: {} for kind in ("RTSP", "RTMP", "HTTP")})
     monkeypatch.setattr(av_connection, "_OPEN_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(av_connection, "_READ_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live/cam"
         assert reasons_of_failures(url, scheme.upper()) == ["no answer in time"]
+
+
+class StillCamera:
+    """A connector whose every connection shows one picture again and again, and notes how long each is borne."""
+
+    def __init__(self, *, over_after: int = 0) -> None:
+        self.in_bursts = False
+        self.over = False
+        self.stream = "still"
+        self.borne_s: list[float] = []
+        self._over_after = over_after
+
+    def connect(self) -> StillCamera:
+        return self
+
+    def pictures(self) -> Iterator[Decoded]:
+        began = time.monotonic()
+        try:
+            for number in itertools.count(1):
+                yield Decoded(Picture((64, 48), lambda: picture(0)), None, lambda: picture(0)[::8, ::8, 2])
+                if number == self._over_after:
+                    self.over = True
+                    return
+                time.sleep(0.005)
+        finally:
+            self.borne_s.append(time.monotonic() - began)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen, "CHECK_INTERVAL_S", 0.01)
+
+
+@pytest.mark.usefixtures("quick_backoff", "quick_look")
+def test_a_frozen_stream_is_connected_anew_once_and_then_more_and_more_rarely_and_its_frames_flow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    camera = StillCamera()
+    monkeypatch.setattr(live, "connector_for", lambda *_, **__: camera)
+    stopping = threading.Event()
+    states: States = []
+    monitor = SourceMonitor(lambda state, reason: states.append((state, re.sub(r"\d+", "n", reason))))
+    spec = SourceSpec(url="rtsp://cam/1", source_type="RTSP", frozen_after_s=0.1)
+    frames = open_source(spec, stopping=stopping, monitor=monitor)
+    while len(camera.borne_s) < 4:
+        next(frames)
+    stopping.set()
+    assert list(frames) == []
+    for borne_s, least_s in zip(camera.borne_s, (0.1, 0.1, 0.2, 0.4), strict=False):
+        assert borne_s >= least_s
+    report = monitor.report()
+    assert (report.state, report.stalls) == (SourceState.STALLED, 1)
+    assert report.reconnects >= 3
+    same = "the same picture for n s"
+    said = [state for state, _ in itertools.groupby(states)]
+    assert said[:5] == [
+        (SourceState.CONNECTING, ""),
+        (SourceState.STREAMING, ""),
+        (SourceState.STALLED, same),
+        (SourceState.RECONNECTING, same),
+        (SourceState.STALLED, same),
+    ]
+
+
+@pytest.mark.usefixtures("quick_backoff", "quick_look")
+@pytest.mark.parametrize(
+    ("address", "frozen_after_s"), [("rtsp://cam/1", 0.0), ("gb28181_playback://cam?deviceid=1", 0.1)]
+)
+def test_who_does_not_want_it_and_recordings_are_not_watched_for_still_pictures(
+    address: str, frozen_after_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "connector_for", lambda *_, **__: StillCamera(over_after=40))
+    states: States = []
+    spec = SourceSpec(url=address, source_type="RTSP", frozen_after_s=frozen_after_s)
+    monitor = SourceMonitor(lambda state, reason: states.append((state, reason)))
+    frames = list(open_source(spec, stopping=threading.Event(), monitor=monitor))
+    assert len(frames) == 40
+    assert [state for state, _ in states] == [SourceState.CONNECTING, SourceState.STREAMING, SourceState.ENDED]
+
+
+@pytest.mark.usefixtures("quick_backoff")
+def test_a_real_camera_that_freezes_and_comes_to_life_again_is_followed() -> None:
+    states: States = []
+    monitor = SourceMonitor(lambda state, reason: states.append((state, reason)))
+    with RtspServer(make_clip(gop=5)) as server, stopping_at_the_end() as stopping:
+        spec = SourceSpec(url=server.url, source_type="RTSP", frozen_after_s=1.0)
+        frames = open_source(spec, stopping=stopping, monitor=monitor)
+        next(frames)
+        server.mode("still")
+        while monitor.report().reconnects < 1:
+            next(frames)
+        assert monitor.report().state is SourceState.STALLED
+        server.mode("play")
+        while monitor.report().state is not SourceState.STREAMING:
+            next(frames)
+    assert [state for state, _ in itertools.groupby(state for state, _ in states)] == [
+        SourceState.CONNECTING,
+        SourceState.STREAMING,
+        SourceState.STALLED,
+        SourceState.RECONNECTING,
+        SourceState.STALLED,
+        SourceState.STREAMING,
+    ]
+    assert monitor.report().stalls == 1
+
+
+@pytest.mark.usefixtures("quick_backoff")
+def test_each_connection_waits_for_its_turn(stream_bytes: bytes, tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    began = time.monotonic()
+    with Camera(stream_bytes) as camera, stopping_at_the_end() as stopping:
+        spec = SourceSpec(url=camera.url, source_type="HTTP", turnstile=turns, connects_per_s=50.0)
+        frames = open_source(spec, stopping=stopping, monitor=SourceMonitor())
+        assert len(list(itertools.islice(frames, 30))) == 30
+        assert camera.connections == 3
+    assert struct.unpack("<8sd", turns.read_bytes())[1] >= began + 3 / 50.0

@@ -71,6 +71,36 @@ def stream_tree(root: Path, *, config_of: str = "") -> Settings:
     return Settings(stream_path=str(root))
 
 
+_RECORDING = "gb28181_playback://34020000002000000001:p@1.2.3.4:5060?deviceid=34020000001320000001"
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "finite", "replayable"),
+    [
+        ("/tmp/a.mp4", "VIDEO", True, True),
+        (f"{_RECORDING}#begtime=20231024155207#endtime=20231024160810", "GB28181", True, False),
+        (_RECORDING.replace("_playback", ""), "GB28181", False, False),
+        ("udp://239.0.0.1:1234", "UDP", False, False),
+        ("srt://cam:9000", "SRT", False, False),
+        ("base64://127.0.0.1:18080/cam1", "BASE64", False, False),
+        ("/dev/video0", "CAMERA", False, False),
+    ],
+)
+def test_the_kind_of_a_source_and_its_end_follow_from_its_address(
+    address: str, kind: str, finite: bool, replayable: bool
+) -> None:
+    planned = plan(request(1, 3, address=address), port=12345, settings=OURS)
+    assert [(channel.url, channel.source_type) for channel in planned.demo.channels] == [(address, kind)] * 2
+    assert (planned.finite, planned.replayable) == (finite, replayable)
+
+
+@pytest.mark.parametrize(("asked", "becomes"), [({}, ""), ({"Transport": "auto"}, ""), ({"Transport": "udp"}, "udp")])
+def test_the_transport_holds_for_all_channels(asked: dict[str, str], becomes: str) -> None:
+    content = request(1, 3)
+    content["Algorithm"][1]["Extend"] = asked
+    assert {channel.transport for channel in plan(content, port=1, settings=OURS).demo.channels} == {becomes}
+
+
 def test_each_algorithm_gets_its_own_channel_graph_path_and_filter_rule() -> None:
     planned = plan(request(1, 6, 3), port=12345, settings=OURS)
     assert [graph.graph_id for graph in planned.graphs] == [0, 1, 2]
@@ -119,6 +149,7 @@ def test_extend_may_stand_at_the_top_of_the_request() -> None:
         ({"Loop": -1}, r"\$\.Extend\.Loop: got -1; use a whole number"),
         ({"Loop": True}, r"\$\.Extend\.Loop: got True"),
         ({"Fps": 0}, r"\$\.Extend\.Fps: got 0"),
+        ({"Transport": "rtp"}, r"\$\.Extend\.Transport: got 'rtp'; use tcp, udp or auto"),
         ({"Detector": "best"}, r"\$\.Extend\.Detector: got 'best'; use auto, model or motion"),
     ],
 )

@@ -14,6 +14,7 @@ from streamserver.core.errors import StoreError
 from streamserver.core.settings import Settings
 from streamserver.store import TaskStore
 from streamserver.web import create_app
+from streamserver.web.errors import PICTURE_PATHS
 from tests.web.conftest import TYPES, body
 
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
@@ -32,13 +33,26 @@ def _check_shape(response: Any, *, status: int | None = None) -> dict[str, Any]:
 
 def test_every_route_answers_every_method_and_nonsense_in_one_shape(app: Flask, client: FlaskClient) -> None:
     routes = sorted({rule.rule for rule in app.url_map.iter_rules()})
-    assert {"/task/create", "/task/delete", "/task/list", "/task/query", "/openapi.json", "/docs", "/"} <= set(routes)
+    assert {
+        "/task/create",
+        "/task/delete",
+        "/task/list",
+        "/task/query",
+        *PICTURE_PATHS,
+        "/openapi.json",
+        "/docs",
+        "/",
+    } <= set(routes)
     for route in routes:
         for method in _METHODS:
             response = client.open(route, method=method, data=b"\xff{")
             if response.status_code == 302 or (route in ("/docs", "/openapi.json", "/task/list") and method == "GET"):
                 continue
             if (route, method) == ("/task/list", "POST"):
+                continue
+            if route in PICTURE_PATHS:
+                asked = method in ("GET", "POST") and (route, method) != ("/task/preview", "POST")
+                _check_shape(response, status=400 if asked else 405)
                 continue
             _check_shape(response, status=200 if route.startswith("/task/") else 405)
 

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from streamserver.core import errors
 from streamserver.core.messages import CreateRequest, ExtendOptions
-from streamserver.core.replies import ListReply
+from streamserver.core.replies import ListReply, TaskEntry
 from streamserver.web.openapi import error_table
 
 _MANUAL = Path(__file__).parents[2] / "docs" / "http_api.md"
@@ -86,6 +86,14 @@ class _Loads(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in ("script", "link", "img", "iframe", "object") or any(name == "src" for name, _ in attrs):
             self.found.append(tag)
+
+
+def test_examples_of_an_entry_have_every_key_and_no_other(client: FlaskClient) -> None:
+    for path in ("/task/query", "/task/list"):
+        reply = _document(client)["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
+        result = reply["examples"]["Code 0"]["value"]["Result"]
+        entry = result[0] if isinstance(result, list) else result
+        assert entry == TaskEntry.model_validate(entry).model_dump()
 
 
 def test_the_root_leads_to_the_manual(client: FlaskClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from flask.testing import FlaskClient
 
 from streamserver.core.errors import GraphError
 from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
+from streamserver.core.files import write_json
 from streamserver.core.messages import canonical, parse_create
 from streamserver.core.settings import Settings
 from streamserver.core.states import TaskState
@@ -216,12 +218,18 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
     key = _running(client, store, settings)
     entry = _post(client, "/task/query", {"TaskID": "t1"})["Result"]
     assert entry.pop("Since").endswith("Z")
+    assert 0.2 <= entry.pop("FrameAge") < 5.2
     assert entry == {
         "TaskID": "t1",
         "Status": 1,
         "State": "RUNNING",
         "Reason": "",
         "Source": "streaming",
+        "SourceSince": "2026-11-20T10:41:05Z",
+        "Reconnects": 4,
+        "Stalls": 3,
+        "BrokenPackets": 12,
+        "Stream": "h264 64x48 25 fps",
         "Fps": 8.33,
         "Frames": 2500,
         "Dropped": 7,
@@ -246,6 +254,8 @@ def test_source_and_rate_are_only_told_while_running(
     store.set_state(_running(client, store, settings), state)
     entry = _post(client, "/task/list", {})["Result"][0]
     assert (entry["Source"], entry["Fps"], entry["Frames"], entry["Events"]) == (source, 0.0, 2500, 5)
+    assert (entry["SourceSince"], entry["FrameAge"], entry["Reason"]) == ("", None, "")
+    assert (entry["Reconnects"], entry["Stalls"], entry["BrokenPackets"]) == (4, 3, 12)
 
 
 def test_the_frames_of_an_engine_that_writes_no_status_are_those_it_posted(
@@ -261,10 +271,36 @@ def test_the_frames_of_an_engine_that_writes_no_status_are_those_it_posted(
 @pytest.mark.parametrize("beat", [0.0, time.monotonic() + 1e6], ids=["long ago", "before a reboot"])
 def test_a_stale_status_tells_no_source(client: FlaskClient, store: TaskStore, settings: Settings, beat: float) -> None:
     key = _running(client, store, settings)
-    file = settings.state_path / "tasks" / key / ENGINE_FILE
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"beat": beat}))
+    _rewrite(settings, key, beat=beat, source="stalled", source_reason="pictures stay away")
     entry = _post(client, "/task/list", {})["Result"][0]
     assert (entry["Source"], entry["Fps"], entry["Frames"]) == ("", 0.0, 2500)
+    assert (entry["SourceSince"], entry["FrameAge"], entry["Reconnects"]) == ("", None, 4)
+    assert "pictures stay away" not in entry["Reason"], "a reason from before is none of now"
+
+
+def test_an_engine_that_falls_silent_is_told_with_the_time(
+    client: FlaskClient, store: TaskStore, settings: Settings
+) -> None:
+    key = _running(client, store, settings)
+    _rewrite(settings, key, beat=time.monotonic() - 8)
+    entry = _post(client, "/task/list", {})["Result"][0]
+    seconds = re.fullmatch(r"the engine has given no sign for (\d+) s", entry["Reason"])
+    assert seconds and 8 <= int(seconds[1]) < 60
+    store.set_state(key, TaskState.BACKOFF, reason="the engine hung")
+    assert _post(client, "/task/list", {})["Result"][0]["Reason"] == "the engine hung"
+
+
+def test_the_age_of_a_picture_grows_between_two_beats(
+    client: FlaskClient, store: TaskStore, settings: Settings
+) -> None:
+    key = _running(client, store, settings)
+    _rewrite(settings, key, beat=time.monotonic() - 0.4, frame_age_s=70.0, source="reconnecting", source_reason="away")
+    entry = _post(client, "/task/list", {})["Result"][0]
+    assert (entry["Source"], entry["Reason"]) == ("reconnecting", "away")
+    assert 70.4 <= entry["FrameAge"] < 76
+    _rewrite(settings, key, beat=time.monotonic(), frame_age_s=-1.0, source="connecting", source_since=0.0)
+    entry = _post(client, "/task/list", {})["Result"][0]
+    assert (entry["Source"], entry["SourceSince"], entry["FrameAge"]) == ("connecting", "", None)
 
 
 def test_the_status_of_another_run_is_not_ours(client: FlaskClient, store: TaskStore, settings: Settings) -> None:
@@ -308,10 +344,29 @@ def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
     store.set_state(key, TaskState.RUNNING, restarts=2, port=10001)
     folder = settings.state_path / "tasks" / key
     (folder / "run").mkdir(parents=True)
-    engine = EngineStatus(run=key, source="streaming", fps=8.3333, frames=2500, dropped=7, detector="motion")
-    engine.write(folder / ENGINE_FILE)
+    EngineStatus(
+        run=key,
+        pid=1,
+        source="streaming",
+        source_since=1795171265.9,
+        frame_age_s=0.2,
+        reconnects=4,
+        stalls=3,
+        broken=12,
+        stream="h264 64x48 25 fps",
+        fps=8.3333,
+        frames=2500,
+        dropped=7,
+        detector="motion",
+    ).write(folder / ENGINE_FILE)
     ClientStatus(run=key, events=5, pending=1, per_algorithm=[3, 2]).write(folder / CLIENT_FILE)
     return key
+
+
+def _rewrite(settings: Settings, key: str, **changes: Any) -> None:
+    """What the engine said, with some of it changed."""
+    file = settings.state_path / "tasks" / key / ENGINE_FILE
+    write_json(file, json.loads(file.read_text()) | changes)
 
 
 def test_a_burst_of_creates_queries_and_deletes_loses_nothing(app: Flask, store: TaskStore) -> None:

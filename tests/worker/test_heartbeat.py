@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,58 @@ def test_a_beat_says_everything_and_no_secret(task_dir: Path) -> None:
     assert (status.frames, status.dropped, status.reconnects, status.loop) == (7, 3, 2, 4)
     assert (status.detector, status.error) == ("motion", "")
     assert status.source_reason == "rtsp://***@cam/1 is away"
+
+
+def test_when_a_state_began_stays_the_same_from_beat_to_beat(task_dir: Path) -> None:
+    clock = FakeClock()
+    heartbeat = Heartbeat(task_dir, "key", clock=clock)
+
+    def since(state: SourceState, age_s: float) -> float:
+        clock.now += 1.0
+        source = SourceReport(state=state, age_s=age_s)
+        heartbeat.beat(dataclasses.replace(snapshot(), source=source))
+        return status_in(task_dir).source_since
+
+    start_s = time.monotonic()
+
+    def age_s() -> float:
+        return 20.0 + time.monotonic() - start_s
+
+    began = since(SourceState.STALLED, age_s())
+    assert abs(time.time() - 20.0 - began) < 60
+    assert since(SourceState.STALLED, age_s() + 0.3) == began, "two clocks never agree to the millisecond"
+    assert since(SourceState.RECONNECTING, age_s() + 0.3) != began
+    assert since(SourceState.RECONNECTING, age_s() + 3000) < began - 2000
+    assert since(SourceState.NONE, 5.0) == 0.0
+
+
+def test_each_change_of_the_source_is_logged_once_with_its_reason(
+    task_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    clock = FakeClock()
+    heartbeat = Heartbeat(task_dir, "key", clock=clock)
+    for state, reason in [
+        (SourceState.CONNECTING, ""),
+        (SourceState.STREAMING, ""),
+        (SourceState.STREAMING, ""),
+        (SourceState.STALLED, "no picture for 10 s"),
+        (SourceState.STALLED, "no picture for 11 s"),
+        (SourceState.RECONNECTING, "no answer in time"),
+        (SourceState.RECONNECTING, "rtsp://user:secret@cam/1 refused"),
+        (SourceState.STREAMING, ""),
+    ]:
+        clock.now += 1.0
+        heartbeat.beat(dataclasses.replace(snapshot(), source=SourceReport(state=state, reason=reason)))
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert lines == [
+        ("DEBUG", "the source is connecting"),
+        ("DEBUG", "the source is streaming"),
+        ("WARNING", "the source is stalled: no picture for 10 s"),
+        ("WARNING", "the source is reconnecting: no answer in time"),
+        ("WARNING", "the source is reconnecting: rtsp://***@cam/1 refused"),
+        ("INFO", "the source is streaming"),
+    ]
 
 
 def test_it_beats_twice_a_second_and_not_more_often(task_dir: Path) -> None:

@@ -1,0 +1,56 @@
+"""A video file through PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import av
+
+from streamserver.core.errors import SourceError
+from streamserver.core.picture import Picture
+from streamserver.core.urls import for_ffmpeg
+from streamserver.media.av_reader import VideoReader, reason_in_words, to_picture
+
+_TIMEOUT_S = (10.0, 10.0)
+
+
+class AvFile:
+    """A file, or something else that has an end, open to be read once; use it with ``with``.
+
+    Args:
+        address: what FFmpeg opens.
+        remote: it comes over the network, so reading it needs limits.
+
+    Raises:
+        SourceError: it cannot be opened, or holds no video; the reason in words.
+    """
+
+    def __init__(self, address: str, *, remote: bool) -> None:
+        try:
+            self._reader = VideoReader(for_ffmpeg(address), timeout_s=_TIMEOUT_S) if remote else VideoReader(address)
+        except av.FFmpegError as e:
+            raise SourceError(reason_in_words(e)) from e
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, as the file says."""
+        return self._reader.rate
+
+    @property
+    def stream(self) -> str:
+        """What is read, in words."""
+        return self._reader.stream
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every frame that can be decoded; raises ``SourceError`` where the file cannot be read on."""
+        try:
+            for frame in self._reader.frames():
+                yield to_picture(frame)
+        except av.FFmpegError as e:
+            raise SourceError(reason_in_words(e)) from e
+
+    def __enter__(self) -> AvFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()

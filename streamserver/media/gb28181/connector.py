@@ -1,0 +1,161 @@
+"""GB28181 streams: our user agent asks the platform for a camera, a receiver takes the media, a decoder shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+from streamserver.core.errors import SourceError
+from streamserver.core.gb28181_address import parse_gb28181
+from streamserver.core.source_monitor import SourceMonitor
+from streamserver.media.gb28181.connection import Decoding, Gb28181Connection, Parts
+from streamserver.media.gb28181.dialog import Dialog
+from streamserver.media.gb28181.played import Recording
+from streamserver.media.gb28181.reasons import InviteRefusedError
+from streamserver.media.gb28181.receiver import Receiver, TcpReceiver, UdpReceiver
+from streamserver.media.gb28181.sdp import Offer
+from streamserver.media.gb28181.user_agent import UserAgent
+from streamserver.media.pyav import require_av
+from streamserver.media.sources import SourceSpec
+
+_WAYS = {
+    "auto": ("tcp-passive", "udp", "tcp-active"),
+    "tcp": ("tcp-passive", "tcp-active"),
+    "udp": ("udp",),
+}
+"""How the media may come, in the order in which it is tried: TCP loses nothing, and most devices connect to us."""
+
+_OTHER_WAY = frozenset({400, 406, 415, 488, 500, 501, 603, 606})
+"""Refusals after which another way may be accepted."""
+
+_TRIES_OF_WHAT_WORKED = 3
+_STALLED_GRACE_S = 5.0
+_LONGEST_SILENCE_S = 60.0
+
+
+class Gb28181Connector:
+    """Connects to ``spec`` again and again; keeps the registration at the platform from one to the next.
+
+    A recording goes on where it broke off, at the full second before, so that pictures may come twice but none is left
+    out. It is over when the platform says so, or when it has been played to the end of the time that was asked for.
+
+    Raises:
+        AddressError: the address is wrong.
+    """
+
+    def __init__(self, spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> None:
+        self._spec = spec
+        self._stopping = stopping
+        self._monitor = monitor
+        self._address = parse_gb28181(spec.url)
+        begin, end = self._address.begin, self._address.end
+        self._recording = Recording(begin, end) if begin is not None and end is not None else None
+        self._ways = _Ways(_WAYS[spec.transport])
+        self._agent: UserAgent | None = None
+
+    def connect(self) -> Gb28181Connection:
+        """Registers where it is needed, asks for the stream and waits for the first of it.
+
+        Raises:
+            SourceError: it is not to be had now.
+        """
+        if self._agent is None:
+            self._agent = UserAgent(self._address, transport="auto", stopping=self._stopping)
+        try:
+            self._agent.register()
+            return self._asked_for(self._agent)
+        except SourceError:
+            self.close()  # the platform may have forgotten us: the next try registers anew
+            raise
+
+    def close(self) -> None:
+        """Leaves the platform."""
+        agent, self._agent = self._agent, None
+        if agent is not None:
+            agent.close()
+
+    def _asked_for(self, agent: UserAgent) -> Gb28181Connection:
+        receiver = self._receiver(agent.local_ip)
+        offer = self._offer(agent.local_ip, receiver.port)
+        try:
+            dialog = self._invited(agent, offer)
+        except SourceError:
+            receiver.close()
+            raise
+        connection = self._connection(receiver, dialog)
+        answer = dialog.answer
+        try:
+            receiver.expect(int(answer.ssrc or offer.ssrc), sender=(answer.media_ip, answer.media_port))
+            connection.wait_for_media()
+        except SourceError:
+            connection.close()
+            self._ways.failed()
+            raise
+        self._ways.worked()
+        return connection
+
+    def _receiver(self, host: str) -> Receiver:
+        port, way = self._address.media_port, self._ways.now
+        if way == "udp":
+            return UdpReceiver(host, port)
+        return TcpReceiver(host, port, listening=way == "tcp-passive", stopping=self._stopping)
+
+    def _offer(self, media_ip: str, media_port: int) -> Offer:
+        way = self._ways.now
+        offer = Offer.for_address(self._address, media_ip=media_ip, media_port=media_port, transport=way)
+        if self._recording is None:
+            return offer
+        return dataclasses.replace(offer, begin=self._recording.rest_begins)
+
+    def _invited(self, agent: UserAgent, offer: Offer) -> Dialog:
+        try:
+            return agent.invite(offer)
+        except InviteRefusedError as e:
+            if e.status in _OTHER_WAY:
+                self._ways.failed()
+            raise
+
+    def _connection(self, receiver: Receiver, dialog: Dialog) -> Gb28181Connection:
+        parts = Parts(
+            receiver=receiver,
+            dialog=dialog,
+            decoding=self._decoding(),
+            recording=self._recording,
+            silence_s=min(self._spec.stalled_after_s + _STALLED_GRACE_S, _LONGEST_SILENCE_S),
+        )
+        return Gb28181Connection(parts, stopping=self._stopping, monitor=self._monitor)
+
+    def _decoding(self) -> Decoding:
+        if self._spec.decoder == "opencv":
+            from streamserver.media.gb28181.opencv_decoding import OpenCvDecoding
+
+            return OpenCvDecoding(self._monitor.broken, self._stopping)
+        require_av(self._spec.masked_url)
+        from streamserver.media.gb28181.decoding import AvDecoding
+
+        return AvDecoding(self._monitor.broken)
+
+
+class _Ways:
+    """Which way to bring the media is tried: what has worked is kept until it fails several times in a row."""
+
+    def __init__(self, ways: tuple[str, ...]) -> None:
+        self._ways = ways
+        self._index = 0
+        self._patience = 1
+
+    @property
+    def now(self) -> str:
+        """The one to try."""
+        return self._ways[self._index]
+
+    def worked(self) -> None:
+        """It has brought media."""
+        self._patience = _TRIES_OF_WHAT_WORKED
+
+    def failed(self) -> None:
+        """It was refused, or nothing has come."""
+        self._patience -= 1
+        if self._patience <= 0:
+            self._index = (self._index + 1) % len(self._ways)
+            self._patience = 1

@@ -1,0 +1,64 @@
+"""A video file through OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streamserver.core.errors import SourceError
+from streamserver.core.picture import Picture
+from streamserver.core.urls import for_ffmpeg
+from streamserver.media.asking import refusal
+from streamserver.media.diagnosis import why_no_name, why_not
+from streamserver.media.opencv_reader import OpenCvReader
+
+_TIMEOUT_S = (10.0, 10.0)
+_LOCAL_TIMEOUT_S = (60.0, 60.0)
+_ASK_TIMEOUT_S = 3.0
+
+
+class OpenCvFile:
+    """A file, or something else that has an end, open to be read once; use it with ``with``.
+
+    Args:
+        address: what FFmpeg opens.
+        remote: it comes over the network.
+
+    Raises:
+        SourceError: it cannot be opened, or holds no video; the reason in words.
+    """
+
+    def __init__(self, address: str, *, remote: bool) -> None:
+        if remote and (reason := why_no_name(address, _TIMEOUT_S[0])):
+            raise SourceError(reason)
+        try:
+            self._reader = OpenCvReader(
+                for_ffmpeg(address) if remote else address, timeout_s=_TIMEOUT_S if remote else _LOCAL_TIMEOUT_S
+            )
+        except SourceError as e:
+            raise SourceError(_why_not_open(address, remote=remote)) from e
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, as the file says."""
+        return self._reader.rate
+
+    @property
+    def stream(self) -> str:
+        """What is read, in words."""
+        return self._reader.stream
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every frame that can be decoded; raises ``SourceError`` where the file cannot be read on."""
+        for decoded in self._reader.frames():
+            yield decoded.picture
+
+    def __enter__(self) -> OpenCvFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+
+def _why_not_open(address: str, *, remote: bool) -> str:
+    reason = (why_not(address, _ASK_TIMEOUT_S) or refusal(address, _ASK_TIMEOUT_S)) if remote else ""
+    return reason or "this is not a video that can be read"

@@ -1,0 +1,117 @@
+"""Watching tasks of the real server: pictures from before a task until its end, and nothing drawn for nobody."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from streamserver.core.arrays import ImageBgr
+from streamserver.vision.codec import decode_jpeg
+from streamserver.vision.draw.places import BANNER_COLOR, LINE_COLOR, ZONE_COLOR
+from tests.e2e.harness import Server, free_port, ledger, server, task, wait_for
+
+_PATIENCE_S = 60
+_ZONE = [(40, 160), (240, 160), (240, 320), (40, 320)]
+SECRET = "pa55word-of-a-camera"
+
+
+@contextmanager
+def asked(one: Server, path: str, *, body: bytes | None = None) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a GET, or to a POST of ``body``; the connection is closed afterwards."""
+    connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=_PATIENCE_S)
+    try:
+        connection.request("GET" if body is None else "POST", path, body)
+        with connection.getresponse() as response:
+            yield response
+    finally:
+        connection.close()
+
+
+def next_jpeg(response: http.client.HTTPResponse) -> bytes:
+    """The next picture of a preview; empty at its end."""
+    length = 0
+    while line := response.readline():
+        if line.startswith(b"Content-Length: "):
+            length = int(line.split()[1])
+        if line == b"\r\n" and length:
+            return response.read(length)
+    return b""
+
+
+def near(image: ImageBgr, x: int, y: int, color_bgr: tuple[int, int, int]) -> bool:
+    return bool(np.abs(image[y - 1 : y + 2, x - 1 : x + 2].astype(int) - color_bgr).max(axis=2).min() < 70)
+
+
+def engine_files(one: Server) -> int:
+    """How many files the engine has open."""
+    (pid,) = one.pids("streamserver.worker")
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_a_camera_is_seen_before_its_task_and_while_it_runs(tmp_path: Path, walkers: Path) -> None:
+    with ledger() as receiver, server(tmp_path / "state") as one:
+        content = task("t", str(walkers), receiver.url, line=(320, 0, 320, 360), direction=(100, 0))
+        content["Algorithm"][0]["Extend"] = {"Detector": "motion", "Loop": 0}
+        zone = [{"X": x, "Y": y} for x, y in _ZONE]
+        content["Algorithm"].append({"Type": 6, "DetectInterval": 1, "DetectInfos": [{"HotArea": zone}]})
+
+        before = b'{"InputSrc": {"StreamSrc": {"Address": "%s"}}}' % os.fsencode(walkers)
+        with asked(one, "/task/snapshot", body=before) as response:
+            assert decode_jpeg(response.read()).shape == (360, 640, 3)
+
+        assert one.create(content)["Code"] == 0
+        one.wait_state("t", "RUNNING")
+        wait_for(lambda: one.query("t")["Frames"], "a frame was analysed")
+        with asked(one, "/task/snapshot?TaskID=t") as response:
+            plain = decode_jpeg(response.read())
+            assert (response.status, plain.shape) == (200, (360, 640, 3))
+            assert not near(plain, 140, 160, ZONE_COLOR)
+
+        files = engine_files(one)
+        with asked(one, "/task/preview?TaskID=t&Algorithm=1&Width=320") as response:
+            pictures = [next_jpeg(response) for _ in range(5)]
+            assert len(set(pictures)) > 1, "it moves"
+            image = decode_jpeg(pictures[-1])
+            assert image.shape == (180, 320, 3)
+            assert near(image, 70, 80, ZONE_COLOR) and near(image, 20, 120, ZONE_COLOR)
+            assert engine_files(one) > files
+        wait_for(lambda: engine_files(one) <= files, "the engine has let the viewer go", lambda: engine_files(one))
+        with asked(one, "/task/snapshot?TaskID=t&Drawn=1") as response:
+            drawn = decode_jpeg(response.read())
+            assert near(drawn, 320, 20, LINE_COLOR), "the line"
+            assert near(drawn, 345, 180, LINE_COLOR), "its arrow"
+            assert not near(drawn, 295, 180, LINE_COLOR)
+
+        with ExitStack() as stack:
+            path = "/task/preview?TaskID=t&Fps=1"
+            viewers = [stack.enter_context(asked(one, path)) for _ in range(8)]
+            assert {viewer.status for viewer in viewers} == {200}
+            with asked(one, path) as ninth:
+                assert ninth.status == 503
+                assert b"8 watch this task already" in ninth.read()
+            one.post("/task/delete", {"TaskID": "t"})
+            for viewer in viewers:
+                while next_jpeg(viewer):
+                    pass
+        with asked(one, "/task/preview?TaskID=t") as response:
+            assert response.status == 404
+
+
+def test_a_camera_that_is_away_is_seen_to_be_away_and_its_password_is_not(tmp_path: Path) -> None:
+    address = f"http://me:{SECRET}@127.0.0.1:{free_port()}/stream"
+    with ledger() as receiver, server(tmp_path / "state") as one:
+        assert one.create(task("t", address, receiver.url, extend={"Detector": "motion"}))["Code"] == 0
+        one.wait_state("t", "RUNNING")
+        wait_for(lambda: one.query("t")["Source"] == "reconnecting", "the source is away", lambda: one.query("t"))
+        with asked(one, "/task/preview?TaskID=t&Width=320") as response:
+            assert response.status == 200
+            image = decode_jpeg(next_jpeg(response))
+            assert near(image, 315, 2, BANNER_COLOR)
+            assert cv2.absdiff(image[:12], np.full_like(image[:12], BANNER_COLOR)).max() > 100, "with words in it"
+            assert next_jpeg(response), "and goes on"

@@ -1,0 +1,54 @@
+"""Where the simulator's media packets go: UDP, or a TCP connection either way round."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_LIMIT_S = 30
+
+
+class Way:
+    """One call's way to whoever receives.
+
+    Args:
+        to: the receiver's address.
+        tcp: over TCP.
+        listener: where the receiver connects; ``None`` to connect to it.
+        interleaved: framing as in RTSP instead of RFC 4571.
+    """
+
+    def __init__(self, to: tuple[str, int], *, tcp: bool, listener: socket.socket | None, interleaved: bool) -> None:
+        self._interleaved = interleaved
+        self._tcp = tcp
+        self._to = to
+        if not tcp:
+            self._end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        elif listener is not None:
+            listener.settimeout(_LIMIT_S)
+            self._end, _ = listener.accept()
+        else:
+            self._end = socket.create_connection(to, timeout=_LIMIT_S)
+        self._end.settimeout(_LIMIT_S)
+
+    def send(self, packet: bytes) -> None:
+        if self._tcp:
+            head = b"$\x00" if self._interleaved else b""
+            self._end.sendall(head + struct.pack("!H", len(packet)) + packet)
+        else:
+            self._end.sendto(packet, self._to)
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+        if self._tcp:
+            self._end.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """Ends what another thread sends."""
+        try:
+            self._end.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it has ended already, or there is no connection
+            pass
+
+    def close(self) -> None:
+        self._end.close()
