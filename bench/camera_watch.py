@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.e2e.harness import Server, task
 from tests.servers.clips import Clip
@@ -31,7 +31,7 @@ class Row:
     Attributes:
         fault: what was done.
         expected: in words.
-        bound_s: how long it may take until it is seen.
+        bound_s: how long it may take until it is seen; 0 where that is not asked.
         state: what was seen.
         reason: the reason that was seen.
         after_s: how long it took until it was seen.
@@ -51,12 +51,13 @@ class Row:
     def to_text(self) -> str:
         """As a line of the table."""
         verdict = "; ".join(self.problems) or "passes"
-        cells = (self.fault, self.state, self.reason, _seconds(self.after_s), f"{self.bound_s:g}")
+        bound = f"{self.bound_s:g}" if self.bound_s else ""
+        cells = (self.fault, self.state, self.reason, _seconds(self.after_s), bound)
         return f"| {' | '.join(cells)} | {_seconds(self.back_s)} | {verdict} |"
 
 
 class Watch:
-    """One task on one camera, and what is said of it."""
+    """One task on one camera, and what is said of it; use it with ``with``."""
 
     def __init__(self, one: Server, receiver_url: str, task_id: str, address: str) -> None:
         self._one = one
@@ -99,7 +100,10 @@ class Watch:
             if now[key] > before[key] + most:
                 row.problems.append(f"{key} {before[key]} became {now[key]}")
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """The task is not wanted any more."""
         self._one.post("/task/delete", {"TaskID": self.task_id})
 

@@ -42,11 +42,13 @@ class Kind:
     rates: str = ""
     back: str = "—"
     cpu_ms: str = ""
+    busy: str = ""
     stream: str = ""
 
     def row(self) -> str:
         """One line of the table."""
-        return f"| {self.name} | {self.opened} | {self.rates} | {self.back} | {self.cpu_ms} | {self.stream} |"
+        cells = (self.name, self.opened, self.rates, self.back, self.cpu_ms, self.busy, self.stream)
+        return f"| {' | '.join(cells)} |"
 
 
 Maker = Callable[[ExitStack, Clip], Kind]

@@ -79,6 +79,11 @@ class Proxy:
         self.reset()
         self._thread.join(10)
 
+    @property
+    def rtsp_url(self) -> str:
+        """The address of an ``RtspServer`` behind it."""
+        return f"rtsp://127.0.0.1:{self.port}/cam"
+
     def reset(self) -> None:
         """Ends every connection with RST."""
         with self._lock:

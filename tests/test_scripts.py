@@ -179,6 +179,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def test_an_address_with_a_password_need_not_stand_on_the_command_line() -> None:
+    command = [sys.executable, "-m", "streamserver.demo", "--demo", "--video", "-"]
+    result = subprocess.run(command, cwd=PROJECT_DIR, input="no.mp4\n", capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "address of the stream: ")
+    assert "--video: 'no.mp4' is no file" in result.stderr
+
+
 def test_a_line_that_is_none_is_refused_with_an_example() -> None:
     command = [sys.executable, "-m", "streamserver.demo", "--demo", "--line", "1,2,3"]
     result = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60)

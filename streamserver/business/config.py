@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from streamserver.core.errors import ConfigError
 from streamserver.core.secrets import register
 from streamserver.core.settings import Settings
-from streamserver.core.urls import is_http_url, mask_credentials
+from streamserver.core.urls import is_http_url, mask_credentials, masked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +158,7 @@ def _report_urls(urls: Sequence[Any], where: str) -> tuple[str, ...]:
     for url in urls:
         register(str(url))
         if not isinstance(url, str) or not is_http_url(url):
-            raise ConfigError(f"{where}: {mask_credentials(str(url))!r} is no http or https address")
+            raise ConfigError(f"{where}: {masked(str(url))!r} is no http or https address")
     return tuple(urls)
 
 

@@ -75,13 +75,13 @@ def _check_parts(address: str, kind: str) -> None:
             f"{listens.host} is no address of this server",
             cure="write 127.0.0.1, or the address of this server at which pictures arrive",
         )
-    elif kind in ("UDP", "SRT"):
-        parts = take_apart(address)
-        port = parts.port if parts else None
-        if port is None or not 1 <= port <= 65535:
-            scheme = address.partition("://")[0]
-            shown = "it is missing" if port is None else f"{port} is no port"
-            raise AddressError("port", shown, cure=f"write {scheme}://host:port")
+    elif parts := take_apart(address):
+        port = parts.port
+        scheme = address.partition("://")[0]
+        if port is None and kind in ("UDP", "SRT"):
+            raise AddressError("port", "it is missing", cure=f"write {scheme}://host:port")
+        if port is not None and not 1 <= port <= 65535:
+            raise AddressError("port", f"{port} is no port", cure="write one from 1 to 65535")
 
 
 def _check_foreign(address: str, kind: str) -> None:

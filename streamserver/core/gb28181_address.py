@@ -82,7 +82,7 @@ def parse_gb28181(address: str) -> Gb28181Address:
         raise AddressError(
             "address",
             "it has not the form of a GB28181 address",
-            cure="write gb28181://platform-id:password@host:port?deviceid=… (further options after '#')",
+            cure="write the platform's id and password before @host:port, and ?deviceid=… after it (docs/sources.md)",
         )
     options = _options(found["options"])
     playback = found["scheme"].lower() == "gb28181_playback"

@@ -1,12 +1,18 @@
-"""Log handlers, configured in one place; no secret of an address passes them."""
+"""Log handlers, configured in one place; no secret of an address passes them.
+
+What nobody catches goes the same way: Python would write the traceback, with all its message holds, to stderr.
+"""
 
 from __future__ import annotations
 
 import logging
 import logging.handlers
 import sys
+import threading
 import time
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from streamserver.core.repeats import RepeatFilter
 from streamserver.core.secrets import hide
@@ -16,12 +22,27 @@ _BACKUPS = 2
 
 
 class _MaskingFormatter(logging.Formatter):
-    """Plain text in UTC without the secrets of addresses, tracebacks included."""
+    """Plain text in UTC; messages and tracebacks without the secrets of addresses. Time, level and name are ours."""
 
     converter = staticmethod(time.gmtime)
 
-    def format(self, record: logging.LogRecord) -> str:
-        return hide(super().format(record))
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = hide(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return hide(super().formatException(ei))
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger(__name__).critical("unexpected", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(what: threading.ExceptHookArgs) -> None:
+    if what.exc_value is not None and not isinstance(what.exc_value, SystemExit):
+        name = what.thread.name if what.thread else "unknown"
+        trace = (what.exc_type, what.exc_value, what.exc_traceback)
+        logging.getLogger(__name__).critical("thread %s has ended: unexpected", name, exc_info=trace)
 
 
 def configure(*, level: str = "INFO", file: Path | None = None, role: str = "", hold_repeats: bool = False) -> None:
@@ -50,4 +71,5 @@ def configure(*, level: str = "INFO", file: Path | None = None, role: str = "", 
         handler.addFilter(RepeatFilter())
     root.addHandler(handler)
     root.setLevel(level)
+    sys.excepthook, threading.excepthook = _log_uncaught, _log_uncaught_in_thread
     logging.getLogger("werkzeug").setLevel(logging.WARNING)

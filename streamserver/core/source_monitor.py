@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from streamserver.core.states import SourceState
 
 OnState = Callable[[SourceState, str], None]
-"""Told each time the reader says what the source does, and why, also when it says the same again; a sign of life."""
+"""Told each time the reader says what the source does, and why, also when it says the same again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,9 @@ class SourceMonitor:
         on_state: told each time, in the reader's thread.
         stalled_after_s: a stream without a picture for so long is reported as stalled; infinite for files.
         clock: the monotonic clock.
+
+    Attributes:
+        alive_at: when the reader last said anything but that a picture has come.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class SourceMonitor:
         self._lock = threading.Lock()
         self._state = SourceState.NONE
         self._reason = ""
-        self._since = clock()
+        self._since = self.alive_at = clock()
         self._last_frame: float | None = None
         self._last_sign = self._since
         self._connects = self._stalls = self._broken = 0
@@ -123,6 +126,10 @@ class SourceMonitor:
         """Nothing more comes, and nothing is wrong."""
         self._change(SourceState.ENDED, "")
 
+    def alive(self) -> None:
+        """The reader has waited, as long as it meant to."""
+        self.alive_at = self._clock()
+
     def broken(self, packets: int = 1) -> None:
         """Packets were lost or left out."""
         with self._lock:
@@ -156,6 +163,7 @@ class SourceMonitor:
         return overdue_s if overdue_s > 0 else None
 
     def _change(self, state: SourceState, reason: str) -> None:
+        self.alive()
         with self._lock:
             if state is not self._state:
                 self._since = self._clock()

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from streamserver.core.errors import BadRequestError, BodyTooLargeError
 from streamserver.core.secrets import hide
+from streamserver.core.urls import masked
 
 MAX_DEPTH = 32
 """Levels of objects and lists within each other."""
@@ -71,7 +72,7 @@ def describe(value: object) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)}" if value else "[]"
     # Longer text is masked before it is cut: half an address could show the password that the cut kept from the mask.
-    text = json.dumps(hide(value) if isinstance(value, str) else value, ensure_ascii=False)
+    text = json.dumps(hide(masked(value)) if isinstance(value, str) else value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

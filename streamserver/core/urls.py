@@ -36,6 +36,7 @@ _HOST_IN_ADDRESS = re.compile(_HOST + r"(?=[/?#]|\Z)")
 _HOST_IN_TEXT = re.compile(_HOST + r"(?=[^\w@%]|\Z)")
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _AFTER_HOST = re.compile("[/?#]")
+_FILE = re.compile("file:(?://[^/?#]*)?(?P<path>[^?#]*)", re.IGNORECASE)
 _NEXT_ADDRESS = re.compile(r"[\s\"'<(\[,;=]+[A-Za-z][A-Za-z0-9+._-]*://")
 _WORDS = re.compile(r"\S+")
 _CERTAIN, _LIKELY, _POSSIBLE = 2, 1, 0
@@ -137,10 +138,19 @@ def secrets_of(address: str) -> list[str]:
     return [parts.password, *found] if parts is not None and parts.password else found
 
 
+def masked(address: str) -> str:
+    """A whole address without its secrets: exact, for its end is known; then rather too much than too little, too."""
+    parts = take_apart(address)
+    if parts is not None and parts.user is not None:
+        address = f"{address.partition('://')[0]}://***@{parts.location}"
+    return mask_credentials(address)
+
+
 def mask_credentials(text: str) -> str:
     """Replaces user, password and secret options of every address in ``text`` by ``***``.
 
-    Where it is not certain how far a password goes, rather too much is hidden than too little.
+    A whole address is for ``masked``. Here it is not always certain how far a password goes; then rather too much is
+    hidden than too little.
     """
     if "@" in text:
         text = _WORDS.sub(_mask_without_scheme, _mask_addresses(text))
@@ -172,16 +182,23 @@ def has_end(address: str) -> bool:
 
 def local_path(address: str) -> str:
     """The path that a path or a ``file://`` address names; another address as it is."""
-    return unquote(urlsplit(address).path) if address.lower().startswith("file:") else address
+    found = _FILE.match(address)
+    return unquote(found["path"]) if found else address
 
 
 def is_http_url(address: str) -> bool:
-    """True for an ``http`` or ``https`` address with a host and a port in range."""
+    """True for an ``http`` or ``https`` address with a port in range and a host that can be looked up."""
     try:
         parts = urlsplit(for_urllib(address))
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        host = ascii_host(parts.hostname or "")
+        return parts.scheme in ("http", "https") and bool(host) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def ascii_host(host: str) -> str:
+    """A host as name servers are asked for it; raises ``ValueError`` for one that is no name."""
+    return host if host.isascii() else host.encode("idna").decode("ascii")
 
 
 def _end_of_credentials(rest: str, host: re.Pattern[str], *, cautious: bool = False) -> int:

@@ -66,11 +66,13 @@ def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./start_server.sh --demo", description=__doc__)
     parser.add_argument("--demo", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, help="end after so many seconds; without it, on Ctrl-C")
-    parser.add_argument("--video", help="a file or a stream (rtsp://…) instead of the drawn clip")
+    parser.add_argument("--video", help="a file or a stream (rtsp://…) instead of the drawn clip; - asks for it")
     parser.add_argument("--line", type=_line, help="the tripwire as X1,Y1,X2,Y2; default: upright through the middle")
     parser.add_argument("--direction", choices=("left", "right", "both"), default="both")
     parser.add_argument("--output", help="folder for pictures, logs and state; default: demo-output/<time>")
     options = parser.parse_args()
+    if options.video == "-":  # others on this machine can read command lines, and the password in them
+        options.video = input("address of the stream: ").strip()
     if options.video and source_type(options.video) in ("", "VIDEO"):
         path = Path(options.video.removeprefix("file://")).resolve()
         if not path.is_file():

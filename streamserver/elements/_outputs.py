@@ -106,11 +106,6 @@ class MediaServer:
     def __init__(self, url: str, encoding: Encoding) -> None:
         self._pusher = Pusher(url, encoding)
 
-    @property
-    def dropped(self) -> int:
-        """Frames that were left out."""
-        return self._pusher.dropped
-
     def write(self, frame: Frame) -> None:
         """Hands the frame over."""
         self._pusher.put(shown(frame))

@@ -46,7 +46,7 @@ class Decode(SourceElement):
             transport=channel.transport or "auto",
             stalled_after_s=settings.stalled_after_s,
             frozen_after_s=settings.frozen_after_s,
-            turnstile=settings.state_path / "connecting",
+            turnstile=settings.state_path / "connecting" if settings.state_path.is_dir() else None,
             connects_per_s=settings.connects_per_s,
         )
         frames = open_source(spec, stopping=stopping, monitor=monitor)

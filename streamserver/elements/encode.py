@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from streamserver.core.urls import mask_credentials
+from streamserver.core.urls import masked
 from streamserver.elements._model import read_choice
 from streamserver.elements._outputs import ImageFolder, MediaServer, Output, VideoFile, WebSocket
 from streamserver.elements._results import RESULTS, make_results
@@ -102,7 +102,7 @@ class Encode(Element):
             return self._listen(frame.channel_id)
         host = f"[{self._ip}]" if ":" in self._ip and "[" not in self._ip else self._ip
         url = f"{self._type.lower()}://{self._login}{host}:{self._port}/live/{quote(name)}"
-        self.context.report("output", mask_credentials(url))
+        self.context.report("output", masked(url))
         return MediaServer(url, self._encoding)
 
     def _listen(self, channel_id: int) -> Output:

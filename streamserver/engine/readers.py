@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from streamserver.core.source_monitor import SourceMonitor
-from streamserver.core.states import SourceState
 from streamserver.engine.element import ReadFrame
 from streamserver.engine.flow import Flow
 from streamserver.engine.frame import Frame
@@ -100,12 +99,18 @@ class Reader:
     ) -> None:
         self.label = label
         self.subscriptions = subscriptions
-        self.monitor = SourceMonitor(self._note_life, stalled_after_s=stalled_after_s)
+        self.monitor = SourceMonitor(stalled_after_s=stalled_after_s)
         self.loop = 0
-        self.reading_since: float | None = None
+        self._asked_at: float | None = None
         self.thread = threading.Thread(target=self._run, name=label, daemon=True)
         self._open_frames = open_frames
         self._flow = flow
+
+    @property
+    def reading_since(self) -> float | None:
+        """Since when the source has given neither a frame nor a sign of life; ``None`` while others have the frame."""
+        asked_at = self._asked_at
+        return None if asked_at is None else max(asked_at, self.monitor.alive_at)
 
     @property
     def processed(self) -> int:
@@ -123,26 +128,22 @@ class Reader:
         except Exception as e:  # noqa: BLE001 - the engine's loop: whatever a source raises ends the process
             self._flow.fail(self.label, e)
         finally:
-            self.reading_since = None
+            self._asked_at = None
             self._flow.done()
 
     def _read(self) -> None:
-        self.reading_since = time.monotonic()
+        self._asked_at = time.monotonic()
         for read in self._open_frames(self.monitor):
-            self.reading_since = None
+            self._asked_at = None
             self.loop = read.loop
             takers = sum(subscription.offer(read) for subscription in self.subscriptions)
             if not takers:
                 read.picture.give_up()
             if self._flow.stopping.is_set():
                 return
-            self.reading_since = time.monotonic()
+            self._asked_at = time.monotonic()
         if self._flow.stopping.is_set():
             return
         self.monitor.ended()
         for subscription in self.subscriptions:
             subscription.end()
-
-    def _note_life(self, _state: SourceState, _reason: str) -> None:
-        if self.reading_since is not None:
-            self.reading_since = time.monotonic()

@@ -16,7 +16,7 @@ from streamserver.core.errors import GraphError
 from streamserver.core.settings import Settings
 from streamserver.core.source_monitor import SourceMonitor, SourceReport
 from streamserver.core.states import SourceState
-from streamserver.core.urls import mask_credentials
+from streamserver.core.urls import masked
 from streamserver.engine.element import (
     Element,
     ElementContext,
@@ -42,7 +42,8 @@ STOP_TIMEOUT_S = 2.0
 READER_SILENCE_S = 180.0
 """A source that neither gives a frame nor says why for so long hangs inside a library.
 
-Longer than all its limits together: the wait before a try, that for its turn, for a name, an answer and a key frame.
+Longer than any wait from one sign of life to the next: that before a try (at most 120 s), that for its turn (60 s), and
+those for a name, an answer and a key frame together (about 110 s).
 """
 
 _FILTER = "filter"
@@ -239,7 +240,7 @@ class Runner:
                 first.channel, start_loop=self._start_loop, stopping=self._flow.stopping, monitor=monitor
             )
 
-        label = f"source {mask_credentials(first.channel.url)}"
+        label = f"source {masked(first.channel.url)}"
         return Reader(
             label,
             open_frames=open_frames,

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from streamserver.core.errors import GraphError
 from streamserver.core.secrets import hide
 from streamserver.core.slips import SAME_BUT_FOR_A_SLIP, nearest
+from streamserver.core.urls import masked
 
 _SHOWN_CHARACTERS = 80
 
@@ -33,6 +34,7 @@ def load_json(path: Path) -> Any:
 
 def show(value: Any) -> str:
     """``value`` as JSON for a message: short, printable, and without the secrets of an address."""
+    value = masked(value) if isinstance(value, str) else value
     encoded = json.dumps(value, ensure_ascii=False, default=repr).encode("utf-8", "backslashreplace")
     text = hide(encoded.decode("utf-8"))
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
 from streamserver.core.urls import decoded, take_apart
-from streamserver.media.diagnosis import NO_ANSWER, endpoint_of, words_for
+from streamserver.media.diagnosis import (
+    FORBIDDEN,
+    NO_ANSWER,
+    NOT_FOUND,
+    UNAUTHORIZED,
+    endpoint_of,
+    tls_words,
+    unchecked_tls,
+    words_for,
+)
 from streamserver.media.gb28181 import digest
 
 _TLS = frozenset({"rtsps", "https"})
@@ -28,10 +37,10 @@ _HEAD_BYTES = 65_536
 _STATUS_LINE = re.compile(r"(?:RTSP|HTTP)/\d\.\d (?P<status>\d{3})\b")
 _NOT_IN_A_LINE = re.compile(r"[^\x21-\x7e]")
 _WORDS = {
-    401: "the user name or the password was refused (401)",
-    403: "access was refused (403)",
-    404: "there is no such stream (404)",
-    454: "there is no such stream (404)",
+    401: UNAUTHORIZED,
+    403: FORBIDDEN,
+    404: NOT_FOUND,
+    454: NOT_FOUND,
 }
 
 
@@ -65,7 +74,7 @@ def refusal(address: str, limit_s: float) -> str:
     except TimeoutError:
         return NO_ANSWER
     except ssl.SSLError as e:
-        return f"TLS failed: {(e.reason or 'no handshake').lower().replace('_', ' ')}"
+        return tls_words(e)
     except OSError as e:
         return words_for(e.errno) or "the other side broke the connection off"
 
@@ -104,10 +113,7 @@ def _exchange(address: str, authorization: str, deadline: float) -> _Reply | Non
     with socket.create_connection((endpoint.host, endpoint.port), timeout=_left_s(deadline)) as connection:
         if endpoint.scheme not in _TLS:
             return _speak(connection, _request(address, authorization), deadline)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        with context.wrap_socket(connection, server_hostname=endpoint.host) as secure:
+        with unchecked_tls(connection, endpoint.host) as secure:
             return _speak(secure, _request(address, authorization), deadline)
 
 

@@ -22,9 +22,6 @@ from streamserver.media.sources import SourceSpec
 
 _OPEN_TIMEOUT_S = 10.0
 
-_SILENCE_BEYOND_STALL_S = 2.0
-"""A connection that brings no picture is given up so long after it counts as stalled."""
-
 _BLIND_S = 60.0
 """Longest wait for a first picture while data comes; cameras that save bandwidth send a key frame a minute."""
 
@@ -52,15 +49,6 @@ _RAW = {"raw_packet_size": "65536", "analyzeduration": "0", "probesize": "32"}
 _IN_BURSTS = frozenset({"hls", "dash", "mp4", "matroska"})
 """Formats that hand over many seconds at once, or a whole file: those are held back to their timestamps."""
 
-_CAMERA_WORDS = {
-    errno.ENOENT: "there is no such device; is the camera plugged in?",
-    errno.ENODEV: "there is no such device; is the camera plugged in?",
-    errno.ENXIO: "there is no such device; is the camera plugged in?",
-    errno.EBUSY: "another program uses the camera",
-    errno.EACCES: "no permission to open the device; the user has to be in the group 'video'",
-    errno.ENOTTY: "this device is not a camera",
-}
-
 _RTSP_WORDS: dict[type[BaseException], str] = {
     av.error.InvalidDataError: "the server ended the connection, or what it says is not RTSP",
     av.error.PermissionError: "the server did not start the stream",
@@ -80,14 +68,13 @@ class AvConnector:
         self._spec = spec
         self._stopping = stopping
         self._monitor = monitor
-        self._silent_s = spec.stalled_after_s + _SILENCE_BEYOND_STALL_S
         self._transport = spec.transport if spec.transport in _OTHER_TRANSPORT else "tcp"
         self._is_flv = spec.source_type == "RTMP" or _path_of(spec.url).endswith(".flv")
         av.logging.set_level(None)
 
     def connect(self) -> AvConnection:
         """Opens the stream; raises ``SourceError`` when it is not to be had now."""
-        if reason := diagnosis.why_no_name(self._spec.url, _DIAGNOSIS_S):
+        if reason := diagnosis.why_no_name(self._spec.url):
             raise SourceError(reason)
         asked = time.monotonic()
         try:
@@ -113,10 +100,10 @@ class AvConnector:
             for_ffmpeg(self._spec.url),
             format="data",
             options={**self._options(), **_RAW},
-            timeout=(_OPEN_TIMEOUT_S, self._silent_s),
+            timeout=(_OPEN_TIMEOUT_S, self._spec.silent_s),
             metadata_errors="replace",
         )
-        pictures = FlvPictures(_bytes_of(transport, self._stopping), silent_s=self._silent_s)
+        pictures = FlvPictures(_bytes_of(transport, self._stopping), silent_s=self._spec.silent_s)
         try:
             return AvConnection(self._flv_reader(pictures), self._next_flv_part(pictures), transport.close)
         except BaseException:
@@ -131,7 +118,7 @@ class AvConnector:
             pictures,
             form="flv",
             options=_FLV,
-            blind_s=(_BLIND_S, self._silent_s),
+            blind_s=(_BLIND_S, self._spec.silent_s),
             on_broken=self._monitor.broken,
             stopping=self._stopping,
         )
@@ -141,8 +128,8 @@ class AvConnector:
             address,
             form="v4l2" if self._spec.source_type == "CAMERA" else None,
             options=self._options(),
-            timeout_s=(_OPEN_TIMEOUT_S, self._silent_s),
-            blind_s=(_BLIND_S, self._silent_s),
+            timeout_s=(_OPEN_TIMEOUT_S, self._spec.silent_s),
+            blind_s=(_BLIND_S, self._spec.silent_s),
             on_broken=self._monitor.broken,
             stopping=self._stopping,
         )
@@ -153,13 +140,13 @@ class AvConnector:
         if kind == "RTSP":
             options["rtsp_transport"] = self._transport
         limit = _TIMEOUT_OPTION.get(kind, "rw_timeout")
-        return {**options, limit: str(round(self._silent_s * 1_000_000))} if limit else options
+        return {**options, limit: str(round(self._spec.silent_s * 1_000_000))} if limit else options
 
     def _why_not_open(self, error: av.FFmpegError, waited_s: float) -> str:
         """Why a connection did not come about; where FFmpeg does not know, the host is asked."""
         kind = self._spec.source_type
         if kind == "CAMERA":
-            return _CAMERA_WORDS.get(error.errno or 0) or reason_in_words(error)
+            return diagnosis.CAMERA_WORDS.get(error.errno or 0) or reason_in_words(error)
         if kind == "RTSP" and self._try_other_transport(error):
             return f"the server does not send over {_OTHER_TRANSPORT[self._transport].upper()}"
         if kind == "UDP" and (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import av
 
@@ -10,6 +11,7 @@ from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
 from streamserver.core.urls import for_ffmpeg
 from streamserver.media.av_reader import VideoReader, reason_in_words, to_picture
+from streamserver.media.diagnosis import why_no_name
 
 _TIMEOUT_S = (10.0, 10.0)
 
@@ -20,14 +22,21 @@ class AvFile:
     Args:
         address: what FFmpeg opens.
         remote: it comes over the network, so reading it needs limits.
+        on_broken: told of each packet that could not be decoded and of each picture that came out damaged.
 
     Raises:
         SourceError: it cannot be opened, or holds no video; the reason in words.
     """
 
-    def __init__(self, address: str, *, remote: bool) -> None:
+    def __init__(self, address: str, *, remote: bool, on_broken: Callable[[int], None]) -> None:
+        if remote and (reason := why_no_name(address)):
+            raise SourceError(reason)
         try:
-            self._reader = VideoReader(for_ffmpeg(address), timeout_s=_TIMEOUT_S) if remote else VideoReader(address)
+            self._reader = VideoReader(
+                for_ffmpeg(address) if remote else address,
+                timeout_s=_TIMEOUT_S if remote else None,
+                on_broken=functools.partial(on_broken, 1),
+            )
         except av.FFmpegError as e:
             raise SourceError(reason_in_words(e)) from e
 

@@ -36,9 +36,9 @@ class ByteFile(Protocol):
 
 
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
-    (av.error.HTTPUnauthorizedError, "the user name or the password was refused (401)"),
-    (av.error.HTTPForbiddenError, "access was refused (403)"),
-    (av.error.HTTPNotFoundError, "there is no such stream (404)"),
+    (av.error.HTTPUnauthorizedError, diagnosis.UNAUTHORIZED),
+    (av.error.HTTPForbiddenError, diagnosis.FORBIDDEN),
+    (av.error.HTTPNotFoundError, diagnosis.NOT_FOUND),
     (av.error.HTTPTooManyRequestsError, "the server wants to be asked less often (429)"),
     (av.error.HTTPClientError, "the server refused the request (4xx)"),
     (av.error.HTTPServerError, "the server has failed (5xx)"),
@@ -53,10 +53,12 @@ _CHECKED_CODECS = {
     "mpeg4": "mpeg4_unpack_bframes",
     "mpeg2video": "mpeg2_metadata",
     "mjpeg": "mjpeg2jpeg",
-    "av1": "av1_metadata",
     "vvc": "vvc_metadata",
 }
-"""For each codec that a camera may change to, a filter of FFmpeg's that takes no other."""
+"""For each codec that a camera may change to, a filter of FFmpeg's that takes no other.
+
+Only codecs whose decoder has the codec's own name: for AV1, the decoder called ``av1`` needs a graphics card.
+"""
 
 
 def reason_in_words(error: BaseException) -> str:

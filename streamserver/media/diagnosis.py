@@ -14,8 +14,14 @@ from dataclasses import dataclass
 
 from streamserver.core.urls import take_apart
 
+LOOK_UP_S = 3.0
+"""How long a resolver is waited for before each connection."""
+
 REFUSED = "the connection was refused"
 NO_ANSWER = "no answer in time"
+UNAUTHORIZED = "the user name or the password was refused (401)"
+FORBIDDEN = "access was refused (403)"
+NOT_FOUND = "there is no such stream (404)"
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
 """Default ports of what begins with a TCP connection."""
@@ -32,6 +38,17 @@ _WORDS = {
     errno.EADDRINUSE: "the port is taken by another program",
     errno.EADDRNOTAVAIL: "this machine has not got that address",
 }
+
+_NO_CAMERA = "there is no such device; is the camera plugged in?"
+CAMERA_WORDS = {
+    errno.ENOENT: _NO_CAMERA,
+    errno.ENODEV: _NO_CAMERA,
+    errno.ENXIO: _NO_CAMERA,
+    errno.EBUSY: "another program uses the camera",
+    errno.EACCES: "no permission to open the device; the user has to be in the group 'video'",
+    errno.ENOTTY: "this device is not a camera",
+}
+"""What an ``errno`` of opening a camera of this machine means."""
 
 _SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 _Found = list[tuple[socket.AddressFamily, _SocketAddress]]
@@ -99,7 +116,7 @@ def why_not(address: str, limit_s: float) -> str:
     return reason
 
 
-def why_no_name(address: str, limit_s: float) -> str:
+def why_no_name(address: str, limit_s: float = LOOK_UP_S) -> str:
     """Why the host of ``address`` has no number; empty if it has one. Libraries wait for a resolver without a limit."""
     endpoint = endpoint_of(address)
     if not endpoint.is_name or _through_proxy(endpoint.scheme):
@@ -145,20 +162,25 @@ def _knock(family: socket.AddressFamily, where: _SocketAddress, endpoint: Endpoi
         try:
             knocking.connect(where)
             if endpoint.scheme in _TLS:
-                _shake_hands(knocking, endpoint.host)
+                with unchecked_tls(knocking, endpoint.host):
+                    pass
         except TimeoutError:
             return NO_ANSWER
         except ssl.SSLError as e:
-            return f"TLS failed: {(e.reason or 'no handshake').lower().replace('_', ' ')}"
+            return tls_words(e)
         except OSError as e:
             return words_for(e.errno) or os.strerror(e.errno or errno.EIO)
     return ""
 
 
-def _shake_hands(connected: socket.socket, host: str) -> None:
+def unchecked_tls(connected: socket.socket, host: str) -> ssl.SSLSocket:
     """Begins TLS without looking at the certificate, as the readers do."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with context.wrap_socket(connected, server_hostname=host):
-        pass
+    return context.wrap_socket(connected, server_hostname=host)
+
+
+def tls_words(error: ssl.SSLError) -> str:
+    """Why TLS did not come about."""
+    return f"TLS failed: {(error.reason or 'no handshake').lower().replace('_', ' ')}"

@@ -58,8 +58,10 @@ class FlvPictures:
         Raises:
             SourceError: this is not FLV, or it goes on without pictures.
         """
+        asked = time.monotonic()
         while not self._ready and not self._next_coding:
             if not self._take_tag():
+                self._give_up_if_silent(max(asked, self._last_picture))
                 chunk = next(self._chunks, b"")
                 if not chunk:
                     return b""
@@ -86,12 +88,16 @@ class FlvPictures:
             self._last_picture = time.monotonic()
             if self._changes(self._buffer[_TAG_BYTES : _TAG_BYTES + 5]):
                 return True
-        elif time.monotonic() - self._last_picture > self._silent_s:
-            raise SourceError(f"data comes, but for {self._silent_s:.0f} s no picture was among it")
+        else:
+            self._give_up_if_silent(self._last_picture)
         if kind != _SOUND:
             self._ready += self._buffer[:end]
         del self._buffer[:end]
         return True
+
+    def _give_up_if_silent(self, since: float) -> None:
+        if time.monotonic() - since > self._silent_s:
+            raise SourceError(f"data comes, but for {self._silent_s:.0f} s no picture was among it")
 
     def _skip_header(self) -> bool:
         """Leaves out a header: the first one, or one in mid-stream, where a publisher has started anew."""

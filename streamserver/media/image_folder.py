@@ -41,7 +41,7 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
     folder = _Folder(spec)
     pacer = Pacer(spec.fps if spec.paced else 0.0, stopping)
     first_id: int | None = None
-    for loop in spec.loops():
+    for shown, loop in enumerate(spec.loops()):
         files = folder.files()
         first_id = loop * len(files) if first_id is None else first_id
         starting = True
@@ -53,7 +53,7 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
             if not pacer.wait():
                 return
             if starting:
-                monitor.streaming()
+                monitor.streaming(connected=shown == 0)
             monitor.picture()
             yield SourceFrame(frame_id, loop, _NO_TIME, discontinuity=starting, picture=picture)
             starting = False

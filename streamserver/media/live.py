@@ -15,7 +15,7 @@ from contextlib import closing
 from streamserver.core.errors import SourceError, SourceMissingError
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import has_end
-from streamserver.media.backoff import backoff_s
+from streamserver.media.backoff import Crowd, backoff_s
 from streamserver.media.connection import Connection, Connector, Decoded
 from streamserver.media.frozen import FrozenWatch
 from streamserver.media.pacing import TimestampPacer
@@ -29,6 +29,7 @@ CONTINUITY_S = 5.0
 """A stream that is back within this time goes on; after a longer gap it starts over."""
 
 _HEALTHY_S = 10.0
+"""A stream that has given pictures for so long is well, however long it was away before."""
 
 _LONGEST_PATIENCE_S = 1800.0
 """A camera that stays frozen is connected anew at least so often; before, the time doubles with each try."""
@@ -66,7 +67,7 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
     turnstile = Turnstile(spec.turnstile, spec.connects_per_s)
     with closing(connector_for(spec, stopping=stopping, monitor=monitor)) as connector:
         stream = _Stream(spec, connector, stopping, monitor)
-        while turnstile.wait(stopping):
+        while stream.wait_for_turn(turnstile):
             reason = yield from stream.connection()
             if reason is None:
                 monitor.ended()
@@ -92,6 +93,15 @@ class _Stream:
         self._last_reason = ""
         self._frozen = False
         self._patience_s = 0.0
+        self._crowd = Crowd()
+
+    def wait_for_turn(self, turnstile: Turnstile) -> bool:
+        """Waits until it may connect; False if it is not wanted any more."""
+        began = time.monotonic()
+        wanted = turnstile.wait(self._stopping)
+        self._crowd.waited(time.monotonic() - began)
+        self._monitor.alive()
+        return wanted
 
     def connection(self) -> Generator[SourceFrame, None, str | None]:
         """The frames of one connection; the generator's value is why it ended, ``None`` for the source's own end."""
@@ -107,21 +117,33 @@ class _Stream:
         except SourceMissingError:
             raise
         except SourceError as e:
-            reason = e.message
-        if since is not None and time.monotonic() - since >= _HEALTHY_S:
-            self._away_since = None
+            reason = str(e)  # with its cure: this is what the operator reads
+        if since is not None:
+            self._make_good(time.monotonic(), since)
         return reason
+
+    def _make_good(self, now: float, since: float) -> None:
+        """Takes the time since ``since``, for which pictures came, off that for which the stream counts as away.
+
+        So one that comes and goes is followed closely, and one that gives a picture and ends is tried ever more rarely.
+        """
+        if now - since >= _HEALTHY_S:
+            self._away_since = None
+        elif self._away_since is not None:
+            self._away_since = min(now, self._away_since + 2 * (now - since))
 
     def wait_before_next(self, reason: str) -> None:
         """Says why the stream is away, and waits; a reason that repeats itself is logged once."""
         now = time.monotonic()
         self._away_since = self._away_since or now
-        delay_s = backoff_s(now - self._away_since)
+        away_s = now - self._away_since
+        delay_s = self._crowd.longer_s(backoff_s(away_s), away_s)
         self._monitor.reconnecting(reason)
         level = logging.DEBUG if reason == self._last_reason else logging.INFO
         logger.log(level, "%s: %s; connecting again in %.1f s", self._spec.masked_url, reason, delay_s)
         self._last_reason = reason
         self._stopping.wait(delay_s)
+        self._monitor.alive()
 
     def _frames(self, connection: Connection) -> Iterator[SourceFrame]:
         """The frames of ``connection`` until it breaks off, or is given up for being frozen (``SourceError``)."""

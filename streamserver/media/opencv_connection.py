@@ -20,14 +20,11 @@ from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import for_ffmpeg
 from streamserver.media.asking import refusal
 from streamserver.media.connection import Decoded
-from streamserver.media.diagnosis import NO_ANSWER, endpoint_of, why_no_name, why_not, words_for
-from streamserver.media.opencv_reader import OpenCvReader
+from streamserver.media.diagnosis import CAMERA_WORDS, NO_ANSWER, endpoint_of, why_no_name, why_not, words_for
+from streamserver.media.opencv_reader import NO_KEY_FRAME, OpenCvReader
 from streamserver.media.sources import SourceSpec
 
 _OPEN_TIMEOUT_S = 10.0
-
-_SILENCE_BEYOND_STALL_S = 2.0
-"""A connection that brings no picture is given up so long after it counts as stalled."""
 
 _ASK_TIMEOUT_S = 3.0
 _PROBE = {"analyzeduration": "1000000", "probesize": "1000000", "fpsprobesize": "3"}
@@ -47,27 +44,20 @@ _OTHER_TRANSPORT = {"tcp": "udp", "udp": "tcp"}
 _IN_BURSTS = re.compile(r"\.(?:m3u8|mpd|mp4|m4v|mov|mkv|webm)(?:[?#]|\Z)", re.IGNORECASE)
 """HLS, DASH and whole files; OpenCV does not tell the format."""
 
-_CAMERA_WORDS = {
-    errno.ENOENT: "there is no such device; is the camera plugged in?",
-    errno.ENXIO: "there is no such device; is the camera plugged in?",
-    errno.ENODEV: "there is no such device; is the camera plugged in?",
-    errno.EACCES: "no permission to open the device; the user has to be in the group 'video'",
-    errno.EBUSY: "another program uses the camera",
-}
-
 
 class OpenCvConnector:
     """Connects to ``spec`` through OpenCV, again and again.
 
-    With transport ``auto``, RTSP takes turns between TCP and UDP, TCP first, until one of them brings pictures.
+    With transport ``auto``, RTSP takes turns between TCP and UDP, TCP first, until one of them brings pictures. Where a
+    connection begins without a key frame, those that follow wait for one.
     """
 
     def __init__(self, spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> None:
         self._spec = spec
         self._stopping = stopping
         self._monitor = monitor
-        self._read_timeout_s = spec.stalled_after_s + _SILENCE_BEYOND_STALL_S
         self._transport = "udp" if spec.transport == "udp" else "tcp"
+        self._probe: dict[str, str] = {}
 
     def connect(self) -> OpenCvConnection:
         """Opens the stream; raises ``SourceError`` when it is not to be had now."""
@@ -77,24 +67,32 @@ class OpenCvConnector:
                 f"'{self._spec.masked_url}': this OpenCV's FFmpeg has no SRT",
                 cure="let a media server offer the stream as RTSP, or install an OpenCV built with libsrt",
             )
-        if kind != "CAMERA" and (reason := why_no_name(self._spec.url, _OPEN_TIMEOUT_S)):
+        if kind != "CAMERA" and (reason := why_no_name(self._spec.url)):
             raise SourceError(reason)
         opened = time.monotonic()
         try:
             reader = OpenCvReader(
                 self._spec.url if kind == "CAMERA" else for_ffmpeg(self._spec.url),
-                options={**_OPTIONS[kind], **({"rtsp_transport": self._transport} if kind == "RTSP" else {})},
-                timeout_s=(_OPEN_TIMEOUT_S, self._read_timeout_s),
+                options=self._options(),
+                timeout_s=(max(_OPEN_TIMEOUT_S, self._spec.silent_s), self._spec.silent_s),
                 camera=kind == "CAMERA",
                 stopping=self._stopping,
                 on_broken=self._monitor.broken,
             )
         except SourceError as e:
+            if e.message == NO_KEY_FRAME:
+                self._probe = {"analyzeduration": f"{self._spec.silent_s * 1e6:.0f}", "probesize": "50000000"}
+                raise
             raise SourceError(self._why_not_open(time.monotonic() - opened)) from e
         return OpenCvConnection(reader, in_bursts=kind == "HTTP" and comes_in_bursts(self._spec.url))
 
     def close(self) -> None:
         """Nothing is kept from connection to connection."""
+
+    def _options(self) -> dict[str, str]:
+        kind = self._spec.source_type
+        transport = {"rtsp_transport": self._transport} if kind == "RTSP" else {}
+        return {**_OPTIONS[kind], **self._probe, **transport}
 
     def _why_not_open(self, waited_s: float) -> str:
         if self._spec.source_type == "CAMERA":
@@ -121,8 +119,12 @@ class OpenCvConnection:
 
     def __init__(self, reader: OpenCvReader, *, in_bursts: bool) -> None:
         self._reader = reader
-        self.stream = reader.stream
         self.in_bursts = in_bursts
+
+    @property
+    def stream(self) -> str:
+        """What is read, in words."""
+        return self._reader.stream
 
     def pictures(self) -> Iterator[Decoded]:
         """The pictures in order, all of the first one's size; raises ``SourceError`` when none come any more."""
@@ -142,7 +144,7 @@ def _why_no_camera(path: str) -> str:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as e:
-        return _CAMERA_WORDS.get(e.errno or 0) or os.strerror(e.errno or errno.EIO)
+        return CAMERA_WORDS.get(e.errno or 0) or os.strerror(e.errno or errno.EIO)
     return "this device is not a camera"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
@@ -22,17 +22,20 @@ class OpenCvFile:
     Args:
         address: what FFmpeg opens.
         remote: it comes over the network.
+        on_broken: told of packets that could not be decoded.
 
     Raises:
         SourceError: it cannot be opened, or holds no video; the reason in words.
     """
 
-    def __init__(self, address: str, *, remote: bool) -> None:
-        if remote and (reason := why_no_name(address, _TIMEOUT_S[0])):
+    def __init__(self, address: str, *, remote: bool, on_broken: Callable[[int], None]) -> None:
+        if remote and (reason := why_no_name(address)):
             raise SourceError(reason)
         try:
             self._reader = OpenCvReader(
-                for_ffmpeg(address) if remote else address, timeout_s=_TIMEOUT_S if remote else _LOCAL_TIMEOUT_S
+                for_ffmpeg(address) if remote else address,
+                timeout_s=_TIMEOUT_S if remote else _LOCAL_TIMEOUT_S,
+                on_broken=on_broken,
             )
         except SourceError as e:
             raise SourceError(_why_not_open(address, remote=remote)) from e

@@ -36,6 +36,9 @@ _GRID = 8
 _BROKEN_IN_A_ROW = 2000
 """OpenCV says the same of a packet that cannot be decoded and of the end: after so many in a row it is the end."""
 
+NO_KEY_FRAME = "no key frame has come yet"
+"""A stream was joined between two key frames: OpenCV never learns the size of its pictures, and gives empty ones."""
+
 _TICK_S = 0.1
 
 
@@ -46,6 +49,7 @@ class _OpeningGate:
     """
 
     def __init__(self) -> None:
+        self._door = threading.Lock()
         self._change = threading.Condition()
         self._options = ""
         self._inside = 0
@@ -53,13 +57,22 @@ class _OpeningGate:
     def enter(self, options: str, stopping: threading.Event) -> None:
         """Waits until nobody opens with other options, then sets these.
 
+        Who waits holds the door, so that those who come later with the options of now cannot keep it waiting for ever.
+
         Raises:
             SourceError: ``stopping`` was set before.
         """
+        while not self._door.acquire(timeout=_TICK_S):
+            _raise_if(stopping)
+        try:
+            self._enter(options, stopping)
+        finally:
+            self._door.release()
+
+    def _enter(self, options: str, stopping: threading.Event) -> None:
         with self._change:
             while self._inside and self._options != options:
-                if stopping.is_set():
-                    raise SourceError("it is not wanted any more")
+                _raise_if(stopping)
                 self._change.wait(_TICK_S)
             if os.environ.get(_OPTIONS_VARIABLE) != options:
                 os.environ[_OPTIONS_VARIABLE] = options
@@ -71,6 +84,11 @@ class _OpeningGate:
         with self._change:
             self._inside -= 1
             self._change.notify_all()
+
+
+def _raise_if(stopping: threading.Event) -> None:
+    if stopping.is_set():
+        raise SourceError("it is not wanted any more")
 
 
 _gate = _OpeningGate()
@@ -88,7 +106,7 @@ class OpenCvReader:
         on_broken: told of packets that could not be decoded.
 
     Raises:
-        SourceError: it cannot be opened; OpenCV does not say why.
+        SourceError: it cannot be opened; OpenCV does not say why, but for ``NO_KEY_FRAME``.
     """
 
     def __init__(
@@ -111,6 +129,9 @@ class OpenCvReader:
         if not self._capture.isOpened():
             raise SourceError("OpenCV cannot open it")
         self._size_wh = self._announced_size()
+        if not all(self._size_wh):
+            self._capture.release()
+            raise SourceError(NO_KEY_FRAME)
 
     def __enter__(self) -> OpenCvReader:
         return self

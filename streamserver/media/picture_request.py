@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from streamserver.core.arrays import ImageBgr
-from streamserver.media.picture_size import is_picture, size_of
+from streamserver.media.picture_size import JPEG, is_picture, size_of
 from streamserver.vision.codec import decode_jpeg
 
 MAX_PICTURES = 8
@@ -23,7 +23,16 @@ MAX_PICTURES = 8
 MAX_PIXELS = 40_000_000
 """Pixels of one picture, and of all in one request together."""
 
+MAX_SCANS = 100
+"""Passes over its pixels that a JPEG may ask for; 10 are usual. A scan of 60 bytes can cost as much time as a whole one
+would, and no decoder of ours can be stopped in the middle."""
+
+_MAX_PARTS = 10_000
+"""Entries of objects and lists in the JSON, whatever they are: each costs a hundred times the memory of its bytes."""
+
+_START_OF_SCAN = b"\xff\xda"
 _KEYS = ("ImageBase64", "data")
+_BLANKS = b" \t\r\n"
 _DATA_URL = re.compile(r"data:[\w/+.-]*;base64,")
 _CURE = 'post a JPEG or PNG as it is, or {"ImageBase64": "…"}'
 
@@ -52,6 +61,8 @@ def pictures_in(body: bytes) -> list[ImageBgr]:
 def _files_in_json(body: bytes) -> list[bytes]:
     if body.lstrip()[:1] not in (b"{", b"["):
         raise BadPictureError(f"{len(body)} bytes that are neither a JPEG, a PNG nor JSON; {_CURE}")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_PARTS:
+        raise BadPictureError(f"the body is not JSON of pictures: more than {_MAX_PARTS} entries; {_CURE}")
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as e:
@@ -73,12 +84,14 @@ def _file(text: Any, index: int) -> bytes:
         raise BadPictureError(f"picture {index}: expected a text of Base64, got {type(text).__name__}")
     head = _DATA_URL.match(text)
     try:
-        return base64.b64decode("".join(text[head.end() if head else 0 :].split()), validate=True)
+        return base64.b64decode(text[head.end() if head else 0 :].encode().translate(None, _BLANKS), validate=True)
     except (binascii.Error, ValueError) as e:
         raise BadPictureError(f"picture {index}: not Base64: {e}") from e
 
 
 def _pixels_of(file: bytes, index: int) -> int:
+    if file.startswith(JPEG) and file.count(_START_OF_SCAN) > MAX_SCANS:
+        raise BadPictureError(f"picture {index}: a JPEG of more than {MAX_SCANS} scans; save it anew")
     try:
         width, height = size_of(file)
     except ValueError as e:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
@@ -27,7 +28,8 @@ MAX_BODY_BYTES = 16_000_000
 """Of one request; a JPEG of 40 million pixels fits, also in Base64."""
 
 MAX_CONNECTIONS = 8
-"""At a time and port; one more is told to come again."""
+"""At a time and port; for one more, the one that has rested longest is closed, and if none rests, it is told to come
+again."""
 
 EXCHANGE_S = 30.0
 """Longest time from a request's (or the connection's) beginning to its answer; also how long a connection may idle."""
@@ -36,6 +38,7 @@ _POLL_S = 0.2
 _LINGER_S = 1.0
 _RETRY_AFTER_S = 1
 _CHUNK_BYTES = 65536
+_LONGEST_MESSAGE = 200
 
 Take = Callable[[bytes], int]
 """Takes the pictures of a body and says how many; raises ``BadPictureError`` or ``BusyError``."""
@@ -64,6 +67,8 @@ class PictureServer(socketserver.ThreadingTCPServer):
         self.address_family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
         self._endpoints: dict[str, Take] = {}
         self._deadlines: dict[socket.socket, float] = {}
+        self._resting: dict[socket.socket, None] = {}
+        """Connections that were answered and have asked nothing since, the longest first."""
         self._lock = threading.Lock()
         super().__init__(place, _Handler)
         self._thread = threading.Thread(
@@ -97,15 +102,24 @@ class PictureServer(socketserver.ThreadingTCPServer):
             _break(connection)
         self._thread.join(_LINGER_S)
 
-    def begin_exchange(self, connection: socket.socket) -> None:
-        """Gives a connection ``EXCHANGE_S`` from now."""
+    def begin_exchange(self, connection: socket.socket, *, rests: bool = False) -> bool:
+        """Gives a connection ``EXCHANGE_S`` from now; False if another has got its place."""
         with self._lock:
-            if connection in self._deadlines:
-                self._deadlines[connection] = time.monotonic() + EXCHANGE_S
+            if connection not in self._deadlines:
+                return False
+            self._deadlines[connection] = time.monotonic() + EXCHANGE_S
+            self._resting.pop(connection, None)
+            if rests:
+                self._resting[connection] = None
+            return True
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Lets a connection in, unless there are enough."""
         with self._lock:
+            if len(self._deadlines) >= MAX_CONNECTIONS and self._resting:
+                longest = next(iter(self._resting))
+                del self._resting[longest], self._deadlines[longest]
+                _break(longest)
             if len(self._deadlines) < MAX_CONNECTIONS:
                 self._deadlines[request] = time.monotonic() + EXCHANGE_S
                 return True
@@ -137,6 +151,7 @@ class PictureServer(socketserver.ThreadingTCPServer):
                 pass
         with self._lock:
             self._deadlines.pop(request, None)
+            self._resting.pop(request, None)
         self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -155,13 +170,18 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = EXCHANGE_S
     disable_nagle_algorithm = True
 
+    _answered = False
+
     def handle_one_request(self) -> None:
-        self.server.begin_exchange(self.connection)
+        self.server.begin_exchange(self.connection, rests=self._answered)
         super().handle_one_request()
+        self._answered = True
 
     def parse_request(self) -> bool:
-        self.server.begin_exchange(self.connection)  # the wait for it does not count
-        return super().parse_request()
+        if self.server.begin_exchange(self.connection):  # the wait for it does not count
+            return super().parse_request()
+        self.close_connection = True
+        return False
 
     def do_POST(self) -> None:
         take = self.server.endpoint(unquote(self.path.partition("?")[0]))
@@ -176,6 +196,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(405, "post pictures here")
 
     do_PUT = do_DELETE = do_HEAD = do_GET
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the base class refuses: the same JSON as everywhere."""
+        self._refuse(code, (message or HTTPStatus(code).phrase)[:_LONGEST_MESSAGE])
 
     def log_message(self, format: str, *args: Any) -> None:
         logger.debug("%s: %s", self.client_address[0], format % args)

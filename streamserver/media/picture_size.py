@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD_BYTES = 24
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -11,7 +11,7 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
 def is_picture(data: bytes) -> bool:
     """True for what begins as a JPEG or PNG does."""
-    return data.startswith((_JPEG, _PNG))
+    return data.startswith((JPEG, _PNG))
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -22,7 +22,7 @@ def size_of(data: bytes) -> tuple[int, int]:
     """
     if data.startswith(_PNG) and len(data) >= _PNG_HEAD_BYTES:
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    if data.startswith(_JPEG):
+    if data.startswith(JPEG):
         return _size_of_jpeg(data)
     raise ValueError(f"{len(data)} bytes that are neither a JPEG nor a PNG")
 

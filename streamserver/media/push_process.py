@@ -11,13 +11,11 @@ wrong, the reason as one line. Standard error is the engine's, a file in the tas
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
-from types import TracebackType
 from typing import BinaryIO
 
 import av
@@ -31,8 +29,6 @@ from streamserver.media.av_reader import reason_in_words
 from streamserver.media.diagnosis import why_not
 from streamserver.media.encoding import KEY_FRAMES_S, Encoding, add_stream
 from streamserver.media.push_order import READY, TIME_BYTES, Order
-
-logger = logging.getLogger(__name__)
 
 _FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "rtmps": "flv", "rtsps": "rtsp"}
 _OPTIONS = {"rtsp": {"rtsp_transport": "tcp"}, "flv": {"flvflags": "no_duration_filesize"}}
@@ -101,11 +97,6 @@ def _why(error: Exception, url: str) -> str:
     return reason_in_words(error)
 
 
-def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A traceback may hold an address with its password, which the log masks."""
-    logger.critical("unexpected", exc_info=(kind, error, trace))
-
-
 def main() -> int:
     """Reads the order and follows it; returns 1 when it could not be followed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; whoever started this says when to end
@@ -113,7 +104,6 @@ def main() -> int:
     if parent.isdigit():
         die_with_parent(int(parent))
     logs.configure(level="WARNING", role="push")
-    sys.excepthook = _log_uncaught
     source, answer = sys.stdin.buffer, sys.stdout.buffer
     line = source.readline()
     if not line:

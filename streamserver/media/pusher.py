@@ -15,7 +15,7 @@ from streamserver.core import secrets
 from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
 from streamserver.core.settings import PROJECT_DIR
-from streamserver.core.urls import for_ffmpeg, mask_credentials
+from streamserver.core.urls import for_ffmpeg, masked
 from streamserver.media.backoff import backoff_s
 from streamserver.media.encoding import Encoding, to_frame
 from streamserver.media.push_order import READY, TIME_BYTES, Order
@@ -38,7 +38,8 @@ class Pusher:
     """One stream to one server, from a thread of its own and a process that speaks with the server.
 
     The newest pictures win: while the server is away or slow, the oldest waiting ones are left out and counted. A
-    server that is away is tried again for ever, 30 s apart at most; the log says so once, and again when it is back.
+    server that is away is tried again for ever, 30 s apart at most; the log says so once for each reason, and again
+    when it is back.
 
     Args:
         url: ``rtsp://`` or ``rtmp://``; may hold credentials.
@@ -48,7 +49,7 @@ class Pusher:
     def __init__(self, url: str, encoding: Encoding) -> None:
         self.dropped = 0
         secrets.register(url)
-        self._name = mask_credentials(url)
+        self._name = masked(url)
         self._url = url
         self._encoding = encoding
         self._waiting: collections.deque[tuple[int, Picture]] = collections.deque()
@@ -60,6 +61,7 @@ class Pusher:
         self._away_since: float | None = None
         self._ready_at: float | None = None
         self._dropped_before: int | None = None
+        self._reasons: set[str] = set()
         self._thread = threading.Thread(target=self._run, name=f"push {self._name}", daemon=True)
         self._thread.start()
 
@@ -116,7 +118,7 @@ class Pusher:
             return None if not self._waiting or self._hurry.is_set() else self._waiting.popleft()
 
     def _away(self, reason: str) -> None:
-        """Says once that the server is away, and waits before the next try; drops go on meanwhile."""
+        """Says once for each reason that the server is away, and waits before the next try; drops go on meanwhile."""
         if self._hurry.is_set():
             return
         assert self._away_since is not None
@@ -125,7 +127,9 @@ class Pusher:
             self._dropped_before = self.dropped
             logger.warning("%s: %s; frames are left out until the server takes them", self._name, reason)
         else:
-            logger.debug("%s: %s; trying again in %.1f s", self._name, reason, delay_s)
+            level = logging.DEBUG if reason in self._reasons else logging.WARNING
+            logger.log(level, "%s: %s; frames are still left out", self._name, reason)
+        self._reasons.add(reason)
         with self._news:
             self._news.wait_for(lambda: self._closing, delay_s)
             if self._closing:
@@ -153,6 +157,7 @@ class Pusher:
                 "" if self._dropped_before is None else f" again; {self.dropped - self._dropped_before} were left out"
             )
             self._dropped_before = None
+            self._reasons.clear()
             logger.info("%s: takes frames of %dx%d%s", self._name, *encoding.size_wh, lost)
             item: tuple[int, Picture] | None = first
             while item is not None:

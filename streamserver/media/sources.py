@@ -19,7 +19,7 @@ from typing import Protocol
 from streamserver.core.errors import SourceMissingError
 from streamserver.core.picture import Picture
 from streamserver.core.source_monitor import SourceMonitor
-from streamserver.core.urls import mask_credentials
+from streamserver.core.urls import masked
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ _READERS = {
 
 _SIZES_VARY = frozenset({"IMG_DIR", "BASE64"})
 """Kinds whose pictures may each have a size of their own, which is nothing to warn of."""
+
+_SILENCE_BEYOND_STALL_S = 2.0
 
 AS_FAST_AS_IT_GOES = -1
 """The ``fps`` of a channel that is not paced."""
@@ -76,12 +78,17 @@ class SourceSpec:
     @property
     def masked_url(self) -> str:
         """The address without its secrets, for messages."""
-        return mask_credentials(self.url)
+        return masked(self.url)
 
     @property
     def paced(self) -> bool:
         """False if frames come as fast as they can be read."""
         return self.fps != AS_FAST_AS_IT_GOES
+
+    @property
+    def silent_s(self) -> float:
+        """A connection that brings no picture for so long is given up: a little after it counts as stalled."""
+        return self.stalled_after_s + _SILENCE_BEYOND_STALL_S
 
     def loops(self) -> Iterator[int]:
         """The numbers of the loops that are to be played."""

@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -43,7 +43,9 @@ class OpenVideo(Protocol):
 class Opener(Protocol):
     """Opens a video with one of the decoders."""
 
-    def __call__(self, address: str, *, remote: bool) -> AbstractContextManager[OpenVideo]:
+    def __call__(
+        self, address: str, *, remote: bool, on_broken: Callable[[int], None]
+    ) -> AbstractContextManager[OpenVideo]:
         """Opens what FFmpeg calls ``address``; raises ``SourceError`` with the reason in words where it cannot."""
 
 
@@ -55,12 +57,12 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
         SourceError: an address of another kind cannot be opened now.
     """
     monitor.connecting()
-    for loop in spec.loops():
+    for played, loop in enumerate(spec.loops()):
         frame_id = -1
-        with _open(spec) as video:
+        with _open(spec, monitor) as video:
             for frame_id, picture in enumerate(_play(video, spec, stopping)):
                 if frame_id == 0:
-                    monitor.streaming(video.stream)
+                    monitor.streaming(video.stream, connected=played == 0)
                 monitor.picture()
                 yield SourceFrame(frame_id, loop, time.time_ns() // 1000, discontinuity=frame_id == 0, picture=picture)
         if stopping.is_set():
@@ -81,14 +83,14 @@ def _play(video: OpenVideo, spec: SourceSpec, stopping: threading.Event) -> Iter
         logger.warning("%s: ends early: %s", spec.masked_url, e.message)
 
 
-def _open(spec: SourceSpec) -> AbstractContextManager[OpenVideo]:
+def _open(spec: SourceSpec, monitor: SourceMonitor) -> AbstractContextManager[OpenVideo]:
     path = local_path(spec.url)
     remote = path == spec.url and "://" in path
     if not remote:
         _require_file(path, spec.masked_url)
     opener = _opener(spec)
     try:
-        return opener(path if remote else f"file:{path}", remote=remote)
+        return opener(path if remote else f"file:{path}", remote=remote, on_broken=monitor.broken)
     except SourceError as e:
         kind = SourceError if remote else SourceMissingError
         raise kind(f"video file '{spec.masked_url}' cannot be read: {e.message}") from e

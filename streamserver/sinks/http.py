@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from streamserver.core.errors import AlarmRefusedError, ConfigError, DeliveryError
-from streamserver.core.urls import for_urllib, is_http_url, mask_credentials
+from streamserver.core.secrets import hide
+from streamserver.core.urls import ascii_host, for_urllib, is_http_url, masked
 from streamserver.sinks.sink import Alarm
 
 _log = logging.getLogger(__name__)
@@ -47,11 +48,11 @@ class HttpSink:
 
     def __init__(self, url: str, *, task_id: str, connect_timeout_s: float, total_timeout_s: float) -> None:
         if not is_http_url(url):
-            raise ConfigError(f"report address '{mask_credentials(url)}' is no http or https address")
-        self.name = mask_credentials(url)
+            raise ConfigError(f"report address '{masked(url)}' is no http or https address")
+        self.name = masked(url)
         parts = urlsplit(for_urllib(url))
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._host = _ascii_host(parts.hostname or "")
+        self._host = ascii_host(parts.hostname or "")
         self._port = parts.port
         query = f"?{parts.query}" if parts.query else ""
         self._target = quote((parts.path or "/") + query, safe=_TARGET_SAFE)
@@ -215,19 +216,13 @@ def _chunks(body: bytes, sock: socket.socket, deadline: _Deadline) -> Iterator[b
         yield body[start : start + _CHUNK_BYTES]
 
 
-def _ascii_host(host: str) -> str:
-    try:
-        return host if host.isascii() else host.encode("idna").decode("ascii")
-    except UnicodeError as e:
-        raise ConfigError(f"report address: '{host}' is no host name") from e
-
-
 def _header_value(text: str) -> str:
     return text if _PLAIN_HEADER.fullmatch(text) else quote(text, safe="", errors="backslashreplace")
 
 
 def _excerpt(reply: bytes) -> str:
-    return repr(reply[:200].decode("utf-8", "replace")) if reply else ""
+    """The beginning of an answer; secrets are hidden before it is cut, for half a secret is not recognised."""
+    return repr(hide(reply[:4000].decode("utf-8", "replace"))[:200]) if reply else ""
 
 
 def _describe(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from streamserver import plugins
 from streamserver.core.errors import BadRequestError, GraphError, UnknownAlgorithmError
-from streamserver.core.secrets import register_all
+from streamserver.core.secrets import register_request
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.core.urls import has_end, local_path, source_type
 from streamserver.graph.check import require_channels_ok, require_ok
@@ -87,7 +87,7 @@ def plan(request: Mapping[str, Any], *, port: int, settings: Settings, project: 
         SampleError: an algorithm is missing or broken.
         GraphError: its graph cannot run here.
     """
-    note_secrets(request)
+    register_request(request)
     algorithms = algorithms_of(request, plugins.known_types(project=project))
     address = local_path(_address(request))
     data = _with_address(request, address)
@@ -134,11 +134,6 @@ def is_finite(request: Mapping[str, Any]) -> bool:
 def is_replayable(request: Mapping[str, Any]) -> bool:
     """True for a source whose frames come again, with the same numbers: a file, or a folder of pictures."""
     return source_type(_address(request)) == "VIDEO"
-
-
-def note_secrets(request: Mapping[str, Any]) -> None:
-    """Keeps the passwords of a request's addresses out of this process's log and replies from now on."""
-    register_all([_address(request), *request.get("Reporting", {}).get("ReportUrlList", ())])
 
 
 def push_host(settings: Settings) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from streamserver.core.errors import PreviewError, SourceError
 from streamserver.core.secrets import hide, register
 from streamserver.core.settings import PROJECT_DIR, Settings, to_environment
-from streamserver.core.urls import mask_credentials
 
 MAX_AT_ONCE = 2
 LIMIT_S = 15.0
@@ -91,13 +90,13 @@ def _communicate(
             if left_s <= 0:
                 raise SourceError(f"no picture of this address came within {limit_s:g} s") from None
             if not waits():
-                raise PreviewError("the server ends", cure="try again in a while") from None
+                raise PreviewError("the server ends, or nobody waits any more", cure="try again") from None
 
 
 def _reason(said: bytes) -> str:
     """The last line of what the process said, without secrets."""
     lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-    return hide(mask_credentials(lines[-1].strip()[:_LONGEST_REASON])) if lines else "the process that reads it ended"
+    return hide(lines[-1].strip())[:_LONGEST_REASON] if lines else "the process that reads it ended"
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -59,7 +59,7 @@ class EngineLink:
             return read_answer(self._stream)
         except PreviewRefused as e:
             raise PreviewError(str(e)) from e
-        except EOFError as e:
+        except (EOFError, ConnectionError) as e:
             raise PreviewError("the task's engine ended", cure="try again when /task/query says RUNNING") from e
         except OSError as e:
             raise PreviewError(

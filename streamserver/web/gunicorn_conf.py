@@ -1,6 +1,7 @@
 """How gunicorn runs the application: ``gunicorn -c streamserver/web/gunicorn_conf.py 'server:create_app()'``.
 
-One worker, for the API waits more than it computes; it dies with the arbiter. All logging goes through ``core.logs``.
+One worker, for the API waits more than it computes; it dies with the arbiter. Half of its threads may be held by who
+watches, by snapshots and by clients that fall silent in mid-request. All logging goes through ``core.logs``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def post_fork(server: Any, worker: Any) -> None:
 bind = f"{_host}:{_settings.port}"
 workers = 1
 worker_class = "streamserver.web.gunicorn_worker.PatientWorker"
-threads = 32
+threads = 64
 timeout = 30
 graceful_timeout = 5
 keepalive = 5

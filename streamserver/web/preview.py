@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from streamserver.web import services
 from streamserver.web.address_picture import take_picture
 from streamserver.web.body import read_body
 from streamserver.web.engine_link import EngineLink
-from streamserver.web.patience import stays
+from streamserver.web.patience import connection_of, stays
 from streamserver.web.task_status import utc_text
 
 log = logging.getLogger(__name__)
@@ -101,24 +101,21 @@ class _Pictures:
 
     def __init__(self, folder: Path, wish: Wish, environ: dict[str, Any]) -> None:
         """Waits for the first picture, so that an error has a status of its own."""
-        _take(_viewers, f"{MAX_VIEWERS} previews are being watched already")
         self._stays = stays(environ)
-        self._connection = _connection_of(environ)
-        self._closed = False
-        self._link: EngineLink | None = None
-        try:
-            self._link = EngineLink(folder, wish)
+        self._connection = connection_of(environ)
+        with ExitStack() as held:
+            _take(_viewers, f"{MAX_VIEWERS} previews are being watched already")
+            held.callback(_viewers.release)
+            self._link = held.enter_context(EngineLink(folder, wish))
             self._first = self._link.next_jpeg()
-        except BaseException:
-            self.close()
-            raise
+            self._held = held.pop_all()
 
     def __iter__(self) -> Iterator[bytes]:
         if self._connection is not None:
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         yield f"--{_BOUNDARY}\r\n".encode()
         yield _part(self._first)
-        while self._link is not None and self._stays() and not _has_left(self._connection):
+        while self._stays():
             try:
                 jpeg = self._link.next_jpeg()
             except PreviewError as e:
@@ -127,12 +124,8 @@ class _Pictures:
             yield _part(jpeg)
 
     def close(self) -> None:
-        """Leaves; called by the server when the answer has ended, however it did, and by whoever could not begin."""
-        if not self._closed:
-            self._closed = True
-            if self._link is not None:
-                self._link.close()
-            _viewers.release()
+        """Leaves; called by the server when the answer has ended, however it did. May be called twice."""
+        self._held.close()
 
 
 def _part(jpeg: bytes) -> bytes:
@@ -211,18 +204,3 @@ def _flag(name: str) -> bool:
     if text not in ("0", "1"):
         raise BadRequestError(f"expected 0 or 1, got {describe(text)}", path=name)
     return text == "1"
-
-
-def _connection_of(environ: dict[str, Any]) -> socket.socket | None:
-    """The connection to the viewer, where the server shows it."""
-    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-    return connection if isinstance(connection, socket.socket) else None
-
-
-def _has_left(connection: socket.socket | None) -> bool:
-    """True once the viewer has closed; writing would tell it two pictures later."""
-    if connection is None:
-        return False
-    poller = select.poll()
-    poller.register(connection, select.POLLRDHUP)
-    return bool(poller.poll(0))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from streamserver.core.replies import AlgorithmStatus, TaskEntry
-from streamserver.core.secrets import hide
+from streamserver.core.secrets import hide, register_request
 from streamserver.core.settings import Settings
 from streamserver.core.states import SourceState, TaskState, wire_status
 from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
@@ -35,6 +35,7 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         settings: the server's settings.
         names: the algorithms, name by number.
     """
+    register_request(record.request)  # a task may be older than this process
     folder = settings.state_path / "tasks" / record.key
     client = _of_this_run(ClientStatus.read(folder / CLIENT_FILE), record) or ClientStatus()
     engine = _of_this_run(EngineStatus.read(folder / ENGINE_FILE), record) or EngineStatus(frames=client.received)

@@ -16,9 +16,9 @@ import numpy as np
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.picture import Picture
 from streamserver.core.preview import REPEAT_S, SNAPSHOT_PATIENCE_S, PreviewRefused, Wish
+from streamserver.core.secrets import hide
 from streamserver.core.source_monitor import SourceReport
 from streamserver.core.states import SourceState
-from streamserver.core.urls import mask_credentials
 from streamserver.elements._drawing import findings_of
 from streamserver.engine.frame import Frame
 from streamserver.vision.codec import encode_jpeg
@@ -83,7 +83,8 @@ class Show:
 class Studio:
     """Draws, scales and compresses what is watched; equal wishes share their pictures.
 
-    Keeps the last frame of a channel from the time that somebody watches it until nobody does.
+    Keeps the last frame of a channel from the time that somebody watches it until nobody does. Rests after each picture
+    for as long as that took, so that viewers cost half of one core at most, and less where cores are short.
 
     Args:
         overlays: how each algorithm's channel is drawn, in the task's order.
@@ -111,6 +112,7 @@ class Studio:
         self._made = threading.Condition(self._lock)
         self._shows: dict[Wish, Show] = {}
         self._latest: dict[int, _Tapped] = {}
+        self._rests_until = -math.inf
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="preview pictures", daemon=True)
 
@@ -180,24 +182,30 @@ class Studio:
     def _leave(self, show: Show) -> None:
         """One viewer less. Under the lock."""
         show.viewers -= 1
-        if not show.viewers and self._shows.get(show.wish) is show:
-            del self._shows[show.wish]
+        if not show.viewers:
+            self._forget(show)
         self._watched = frozenset(one.overlay.channel_id for one in self._shows.values())
         for channel_id in set(self._latest) - self._watched:
             del self._latest[channel_id]
 
+    def _forget(self, show: Show) -> None:
+        """Who has this wish from now on is given another show. Under the lock."""
+        if self._shows.get(show.wish) is show:
+            del self._shows[show.wish]
+
     def _run(self) -> None:
         while (due := self._next_due()) is not None:
             show, tapped = due
+            began = self._clock()
             try:
                 self._make(show, tapped)
             except Exception:  # a part of the engine's loop: a picture that cannot be drawn is not worth a task
                 logger.exception("the preview of algorithm %d cannot be drawn", show.wish.index)
                 with self._lock:
                     show.failure = "the picture cannot be drawn; the engine's log says more"
-                    if self._shows.get(show.wish) is show:
-                        del self._shows[show.wish]
+                    self._forget(show)
                     self._made.notify_all()
+            self._rests_until = 2 * self._clock() - began
 
     def _next_due(self) -> tuple[Show, _Tapped | None] | None:
         """Waits until a picture has to be made, and says which; ``None`` at the end."""
@@ -206,8 +214,11 @@ class Studio:
                 now = self._clock()
                 due = [(self._due_at(show), place) for place, show in enumerate(self._shows.values())]
                 when, place = min(due, default=(math.inf, 0))
+                when = max(when, self._rests_until)
                 if when <= now:
                     show = list(self._shows.values())[place]
+                    if show.wish.once:
+                        self._forget(show)  # who comes from now on wants a fresher frame
                     return show, self._latest.get(show.overlay.channel_id)
                 self._work.wait(min(_LONGEST_WAIT_S, when - now))
         return None
@@ -217,7 +228,7 @@ class Studio:
         latest = self._latest.get(show.overlay.channel_id)
         fresh = latest is not None and latest.number != show.made_of
         if show.wish.once:
-            return -math.inf if fresh and not show.number else math.inf
+            return -math.inf if fresh else math.inf
         if fresh:
             return show.made_at + 1 / show.wish.fps
         return (show.made_at if show.number else show.since) + REPEAT_S
@@ -254,4 +265,4 @@ class Studio:
         report = self._source()
         if report.state in (SourceState.NONE, SourceState.STREAMING):
             return ""
-        return mask_credentials(f"{report.state}: {report.reason}" if report.reason else str(report.state))
+        return hide(f"{report.state}: {report.reason}" if report.reason else str(report.state))

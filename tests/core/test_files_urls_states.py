@@ -82,6 +82,8 @@ def test_the_source_type_follows_from_the_address(address: str, expected: str) -
 def test_file_addresses_name_local_paths() -> None:
     assert local_path("/clips/a%20b.mp4") == "/clips/a%20b.mp4"
     assert local_path("FILE:///clips/a%20b.mp4") == "/clips/a b.mp4"
+    assert local_path("file://host/clips/a.mp4?x#y") == local_path("file:/clips/a.mp4") == "/clips/a.mp4"
+    assert local_path("file://[x/clips/a.mp4") == "/clips/a.mp4"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,9 @@ def test_credentials_are_masked_wherever_they_stand(text: str, masked: str) -> N
         ("ftp://h/", False),
         ("http://h:99999/", False),
         ("http://h:0/", False),
+        ("http://büro.example/", True),
+        ("http://büro..example/", False),
+        (f"http://{'ä' * 80}/", False),
         ("http://[::1", False),
         ("127.0.0.1:80", False),
         ("", False),

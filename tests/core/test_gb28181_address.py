@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streamserver.core.errors import AddressError, SourceMissingError
 from streamserver.core.gb28181_address import parse_gb28181
+from streamserver.core.urls import mask_credentials
 
 PLATFORM = "34020000002000000001"
 CAMERA = "32028102001310000001"
@@ -70,7 +71,7 @@ def test_times_are_those_of_the_named_zone(zone: str, offset: timedelta) -> None
 @pytest.mark.parametrize(
     ("address", "field", "says"),
     [
-        (f"gb28181://{PLATFORM}:secret@10.0.0.1:5060", "address", "gb28181://platform-id"),
+        (f"gb28181://{PLATFORM}:secret@10.0.0.1:5060", "address", "the platform's id and password before @host:port"),
         (LIVE.replace("10.0.0.1", "not a host"), "address", "form"),
         (LIVE.replace(PLATFORM, "admin"), "platform id", "expected 20 digits, got 'admin'"),
         (LIVE.replace(f"{PLATFORM}:secret@", ""), "platform id", "missing"),
@@ -100,5 +101,8 @@ def test_a_wrong_address_is_told_the_part_and_the_cure(address: str, field: str,
     assert caught.value.field == field
     assert says in str(caught.value)
     assert caught.value.cure
+    assert mask_credentials(str(caught.value)) == str(caught.value), (
+        "a reply would show *** where the form should stand"
+    )
     assert "secret" not in str(caught.value)
     assert isinstance(caught.value, SourceMissingError), "no further try can mend an address"

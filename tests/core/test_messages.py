@@ -186,11 +186,12 @@ def test_every_kind_of_address_is_accepted_as_it_is(address: str) -> None:
     ("address", "says"),
     [
         (_GB28181.replace(_PLATFORM, "1"), "platform id: expected 20 digits, got '1'"),
-        (_GB28181.partition("?")[0], "write gb28181://platform-id:password@host:port?deviceid="),
+        (_GB28181.partition("?")[0], "write the platform's id and password before @host:port"),
         (f"{_GB28181}#begtime=20231024155207", "begtime: a live stream has no times"),
         (_RECORDING.partition("#")[0], "begtime: it is missing"),
         ("udp://239.0.0.1", "port: it is missing"),
         ("udp://239.0.0.1:70000", "port: 70000 is no port"),
+        ("rtsp://u:secret@cam:99999/1", "port: 99999 is no port"),
         ("srt://cam?passphrase=secret0123", "port: it is missing"),
         ("base64://127.0.0.1/cam1", "port: it is missing"),
         ("base64://192.0.2.7:18080/cam1", "host: 192.0.2.7 is no address of this server"),

@@ -25,7 +25,7 @@ def said(script: str, tmp_path: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", head + script, str(log), *arguments], check=True, capture_output=True, text=True
     )
-    return done.stdout + log.read_text()
+    return done.stdout + done.stderr + log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,68 @@ def test_a_longer_secret_is_hidden_as_a_whole_and_a_short_one_is_left(tmp_path: 
         "print(secrets.hide('lakeside lake abc tok12 rtsp://u:abc@h/1'))\n"
     )
     assert said(script, tmp_path) == "*** *** abc *** rtsp://***@h/1\n"
+
+
+@pytest.mark.parametrize(
+    ("password", "text", "shown"),
+    [
+        ("cam1", "task cam12 of cam1: /clips/cam1/a.mp4, cam1.mp4, 'cam1', %3Acam1 and a\\ncam1.", None),
+        ("password", "the user name or the password was refused; admin:password, Basic YWRtaW46cGFzc3dvcmQ=", None),
+        ("12345", "frame 12345 of port 12345; admin:12345", "frame 12345 of port 12345; ***"),
+        ("88888888", "frame 88888888", "frame ***"),
+        ("video1920", "xvideo1920x", "x***x"),
+    ],
+)
+def test_a_word_or_number_is_hidden_where_it_is_the_password(
+    password: str, text: str, shown: str | None, tmp_path: Path
+) -> None:
+    expected = (
+        shown
+        or {
+            "cam1": "task cam12 of ***: /clips/cam1/a.mp4, cam1.mp4, '***', %3A*** and a\\n***.",
+            "password": "the user name or the password was refused; ***, Basic ***",
+        }[password]
+    )
+    script = "secrets.register(f'rtsp://admin:{sys.argv[2]}@h/')\nprint(secrets.hide(sys.argv[3]))\n"
+    assert said(script, tmp_path, password, text) == f"{expected}\n"
+
+
+def test_secrets_that_overlap_leave_nothing_of_either(tmp_path: Path) -> None:
+    script = (
+        "secrets.register_all(['rtsp://u:abc!defgh@h/', 'rtsp://u:defgh!ijk@h/'])\n"
+        "print(secrets.hide('<abc!defgh!ijk>'))\n"
+    )
+    assert said(script, tmp_path) == "<***>\n"
+
+
+def test_a_secret_of_two_addresses_is_forgotten_with_the_second(tmp_path: Path) -> None:
+    script = (
+        "secrets._MOST_ADDRESSES = 2\nfor host in 'abcd':\n"
+        "    secrets.register(f'rtsp://u:' + ('same-one' if host < 'c' else 'other-one') + f'@{host}/')\n"
+        "    print(secrets.hide('same-one'))\n"
+    )
+    assert said(script, tmp_path) == "***\n***\n***\nsame-one\n"
+
+
+def test_time_level_and_name_of_a_log_line_stay_whatever_a_password_is(tmp_path: Path) -> None:
+    script = (
+        "secrets.register('rtsp://u:WARNING-x@h/?token=WARNING')\nlogging.getLogger('WARNING').warning('WARNING')\n"
+    )
+    assert said(script, tmp_path).endswith(" WARNING WARNING: ***\n")
+
+
+def test_what_nobody_catches_goes_through_the_log_and_not_to_standard_error(tmp_path: Path) -> None:
+    script = (
+        "import threading\nsecrets.register(sys.argv[2])\n"
+        "def fail():\n    raise ValueError(sys.argv[2])\n"
+        "one = threading.Thread(target=fail, name='reader')\none.start()\none.join()\n"
+        "try:\n    raise ValueError(sys.argv[2])\nexcept ValueError as e:\n"
+        "    sys.excepthook(type(e), e, e.__traceback__)\n"
+    )
+    text = said(script, tmp_path, ADDRESS)
+    assert text.count("ValueError: rtsp://***@10.0.0.1/1") == 2
+    assert "thread reader has ended" in text
+    assert "w?rd#1" not in text
 
 
 def test_the_oldest_addresses_are_forgotten_when_there_are_too_many(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from streamserver.core.urls import (
     has_end,
     is_http_url,
     mask_credentials,
+    masked,
     secrets_of,
     source_type,
     take_apart,
@@ -189,6 +190,25 @@ def test_rather_too_much_is_masked_than_too_little(text: str, masked: str) -> No
 def test_no_password_survives_the_mask(password: str, host: str) -> None:
     address = f"rtsp://admin:X{password}X@{host}/live"
     assert mask_credentials(f"cannot open {address}") == f"cannot open rtsp://***@{host}/live"
+
+
+@given(ANY_TEXT, ANY_TEXT, st.sampled_from([*HOSTS, "cam"]))
+@example("us er", "p@ss:w/o#r?d%&+ \"'ä", "host")
+def test_a_whole_address_is_masked_exactly_as_it_is_read(user: str, password: str, host: str) -> None:
+    address = f"rtsp://{user}:{password}@{host}/live"
+    parts = take_apart(address)
+    assert parts is not None
+    if parts.location == f"{host}/live":
+        assert masked(address) == f"rtsp://***@{host}/live"
+    else:
+        assert masked(address) == masked(masked(address))
+
+
+def test_what_is_no_address_with_a_user_is_masked_as_text_is() -> None:
+    assert masked("HTTP://h/a?token=abc&x=1") == "HTTP://h/a?token=***&x=1"
+    assert masked("RTSP://u:p@h/a?token=abc") == "RTSP://***@h/a?token=***"
+    assert masked("rtsp:/admin:pw@h/x") == "rtsp:***@h/x"
+    assert masked("/clips/a.mp4") == "/clips/a.mp4"
 
 
 def test_masking_a_long_line_takes_no_more_than_its_length_allows() -> None:

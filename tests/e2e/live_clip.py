@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +17,42 @@ from tests.servers.rtsp import RtspServer
 
 FRAMES = 1394
 SIZE_WH = (768, 432)
+FILMED_FPS = 10
 WHOLE = ((0, FRAMES),)
 IN_THREE = ((0, 480), (480, 905), (905, FRAMES))
 """Cut where nobody is in the picture: the six are there in frames 70-200, 230-450, 510-700, 750-870, 940-1360."""
 
-_STILL_BEFORE, _STILL_AFTER = 30, 600
-"""Frames of nobody moving around a piece: the server goes round, and must not come so far."""
+_LINE, _TO_THE_RIGHT, _INTERVAL = (580, 0, 580, 431), (60, 0), 3
+"""The main job: who crosses the middle to the right."""
 
-_LATE_FRAMES = 150
-"""How far the analysis must be beyond a piece's end: its status is half a second old."""
+_LATE_FRAMES = 60
+"""So many more frames must have been analysed than a piece has: the count that we begin with may be a little old."""
+
+_PATIENCE_S = 600.0
+_SLOWER, _FASTER = 0.5, 1.08
+"""Per half second with frames that were left out, and without."""
+
+_DELIMITER = b"\x00\x00\x00\x01\x09"
 
 
-def piece(folder: Path, start: int, end: int, *, fps: int) -> Clip:
-    """Frames ``start`` to ``end`` of the clip, every one of them, at ``fps`` frames a second."""
+def pieces_of(folder: Path, parts: Sequence[tuple[int, int]]) -> list[Clip]:
+    """The clip, every frame of it, cut before and after the frames of each of ``parts``."""
     needs("ffmpeg")
-    source = assets.clip("one-by-one-person-detection.mp4")
-    path = folder / f"{start}_{end}_{fps}.h264"
-    filters = (
-        f"trim=start_frame={start}:end_frame={end},tpad=start={_STILL_BEFORE}:start_mode=clone:"
-        f"stop={_STILL_AFTER}:stop_mode=clone,setpts=N/({fps}*TB)"
-    )
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(source), "-an", "-vf", filters, "-r", str(fps)]
-    encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-g", str(fps)]
+    source, path = assets.clip("one-by-one-person-detection.mp4"), folder / f"in_{len(parts)}.h264"
+    keys = "+".join(f"eq(n,{start})" for start in {start for start, _ in parts})
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(source), "-an", "-force_key_frames", f"expr:{keys}"]
+    encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "22", "-g", "25", "-forced-idr", "1"]
     aud = ["-x264-params", "aud=1:bframes=0:scenecut=0", "-f", "h264", str(path)]
     subprocess.run([*command, *encoder, *aud], check=True, timeout=300)
-    return Clip(path, path, "h264", SIZE_WH, fps, _STILL_BEFORE + end - start + _STILL_AFTER)
+    units = [_DELIMITER + unit for unit in path.read_bytes().split(_DELIMITER) if unit]
+    assert len(units) == FRAMES
+    return [_piece(folder, units, *part) for part in parts]
 
 
-def crossing_task(task_id: str, address: str, report_url: str, **options: Any) -> dict[str, Any]:
-    """The main job's task: who crosses the middle to the right."""
-    return task(task_id, address, report_url, line=(580, 0, 580, 431), direction=(60, 0), interval=3, **options)
+def _piece(folder: Path, units: Sequence[bytes], start: int, end: int) -> Clip:
+    path = folder / f"{start}_{end}.h264"
+    path.write_bytes(b"".join(units[start:end]))
+    return Clip(path, path, "h264", SIZE_WH, FILMED_FPS, end - start)
 
 
 def play_through(
@@ -55,7 +61,7 @@ def play_through(
     report_url: str,
     pieces: Sequence[Clip],
     *,
-    between: Callable[[], None] = lambda: None,
+    fps: tuple[float, float] = (FILMED_FPS, FILMED_FPS),
 ) -> dict[str, Any]:
     """Runs a task on a camera that shows ``pieces`` one after another, killed after each; what was said of it last.
 
@@ -64,36 +70,54 @@ def play_through(
         task_id: the new task's name.
         report_url: where its alarms go.
         pieces: what is shown.
-        between: called while the camera is away, before it comes back.
+        fps: the camera's slowest and fastest pace; it is as fast as the engine keeps up with.
     """
     port = free_port()
     for number, clip in enumerate(pieces):
         with RtspServer(clip, port=port) as camera:
             camera.mode("still")
             if number == 0:
-                assert one.create(crossing_task(task_id, camera.url, report_url))["Code"] == 0
+                body = task(task_id, camera.url, report_url, line=_LINE, direction=_TO_THE_RIGHT, interval=_INTERVAL)
+                assert one.create(body)["Code"] == 0
             streams = functools.partial(_streams, one, task_id, number)
             wait_for(streams, f"{task_id}: piece {number} streams", lambda: one.query(task_id))
-            _let_pass(one, task_id, camera, clip)
+            show = _Show(one, task_id, camera, fps)
+            wait_for(show.is_over, f"{task_id}: piece {number}", lambda: one.query(task_id), _PATIENCE_S)
         wait_for(lambda: one.query(task_id)["Source"] == "reconnecting", "the kill is seen", lambda: one.query(task_id))
-        if number < len(pieces) - 1:
-            between()
     return one.query(task_id)
+
+
+class _Show:
+    """A camera shows its clip once, at the pace that the engine keeps up with: a camera waits for nobody."""
+
+    def __init__(self, one: Server, task_id: str, camera: RtspServer, fps: tuple[float, float]) -> None:
+        self._one, self._task_id, self._camera = one, task_id, camera
+        self._slowest, self._fastest = fps
+        self._fps = max(self._slowest, self._fastest / 2)
+        self._status = one.query(task_id)
+        wait_for(lambda: one.query(task_id)["Frames"] > self._status["Frames"], "the status is written anew")
+        self._status = one.query(task_id)
+        assert camera.clip is not None
+        self._last = self._passed(self._status) + (camera.clip.frames + _LATE_FRAMES) / _INTERVAL
+        camera.pace(self._fps)
+        camera.mode("once")
+
+    def is_over(self) -> bool:
+        """True once the whole clip has been analysed."""
+        before, now = self._status, self._one.query(self._task_id)
+        if self._passed(now) > self._passed(before):
+            factor = _SLOWER if now["Dropped"] > before["Dropped"] else _FASTER
+            self._fps = min(self._fastest, max(self._slowest, self._fps * factor))
+            self._camera.pace(self._fps)
+        self._status = now
+        return self._passed(now) >= self._last
+
+    @staticmethod
+    def _passed(status: dict[str, Any]) -> int:
+        """Every third frame of the stream so far: those that were analysed and those that came too fast."""
+        return int(status["Frames"] + status["Dropped"])
 
 
 def _streams(one: Server, task_id: str, reconnects: int) -> bool:
     status = one.query(task_id)
     return bool(status["Source"] == "streaming" and status["Reconnects"] == reconnects and status["Fps"] > 0)
-
-
-def _let_pass(one: Server, task_id: str, camera: RtspServer, clip: Clip) -> None:
-    """Plays until the whole piece has been analysed."""
-    before = _seen(one.query(task_id))
-    camera.mode("play")
-    frames = clip.frames - _STILL_AFTER + _LATE_FRAMES
-    wait_for(lambda: _seen(one.query(task_id)) - before >= frames / 3, f"{task_id}: the piece has passed")
-
-
-def _seen(status: dict[str, Any]) -> int:
-    """Every third frame of the stream so far: those that were analysed and those that came too fast."""
-    return int(status["Frames"] + status["Dropped"])

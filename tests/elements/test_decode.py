@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,50 @@ import pytest
 from streamserver.core.errors import GraphError
 from streamserver.core.settings import Settings
 from streamserver.core.source_monitor import SourceMonitor
+from streamserver.elements import decode
 from streamserver.elements.decode import Decode
 from streamserver.engine.element import Channel, ElementContext
 from streamserver.graph.demo import Roi
+from streamserver.media.sources import SourceFrame, SourceSpec
 from streamserver.vision.codec import encode_jpeg
 from tests.media.clips import picture, write_clip
 
 
-def make_decode() -> Decode:
+def make_decode(settings: Settings | None = None) -> Decode:
     return Decode(
         ElementContext(
-            element_id=1, name="decode", config_file="decode.json", configure={}, settings=Settings(), base_dir=Path()
+            element_id=1,
+            name="decode",
+            config_file="decode.json",
+            configure={},
+            settings=settings or Settings(),
+            base_dir=Path(),
         )
     )
 
 
-def read(channel: Channel) -> list[Any]:
-    return list(make_decode().read(channel, start_loop=0, stopping=threading.Event(), monitor=SourceMonitor()))
+def read(channel: Channel, settings: Settings | None = None) -> list[Any]:
+    return list(make_decode(settings).read(channel, start_loop=0, stopping=threading.Event(), monitor=SourceMonitor()))
 
 
 def channel_of(url: Path | str, **values: Any) -> Channel:
     return Channel(channel_id=3, url=str(url), source_type="VIDEO", fps=-1, **values)
+
+
+@pytest.mark.parametrize("server", [True, False])
+def test_streams_take_turns_where_a_server_has_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: bool
+) -> None:
+    specs: list[SourceSpec] = []
+
+    def open_source(spec: SourceSpec, **_: object) -> Iterator[SourceFrame]:
+        specs.append(spec)
+        return iter(())
+
+    monkeypatch.setattr(decode, "open_source", open_source)
+    state_dir = tmp_path if server else tmp_path / "absent"
+    read(channel_of("rtsp://127.0.0.1/cam"), Settings(state_dir=str(state_dir)))
+    assert [spec.turnstile for spec in specs] == [tmp_path / "connecting" if server else None]
 
 
 def test_a_roi_is_cut_out_and_clipped_to_the_frame(tmp_path: Path) -> None:

@@ -312,6 +312,20 @@ def test_an_element_that_waits_for_something_outside_says_that_it_is_alive() -> 
         gate.set()
 
 
+def test_a_source_that_hangs_is_told_from_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "READER_SILENCE_S", 0.2)
+    gate = threading.Event()
+    runner = make_runner([chain(("numbers", {"after": lambda number: gate.wait(20)}), ("recorder", {}))], [channel()])
+    with Background(runner):
+        wait_for(lambda: "given no sign for" in runner.hung(0.01))
+        runner._readers[0].monitor.alive()
+        assert runner.hung(0.01) == ""
+        wait_for(lambda: "given no sign for" in runner.hung(0.01))
+        runner._readers[0].monitor.reconnecting("gone")
+        assert runner.hung(0.01) == ""
+        gate.set()
+
+
 def test_stopping_ends_an_endless_stream_at_once() -> None:
     record: list[Any] = []
     graph = chain(("numbers", {"frames": 10**9}), ("recorder", {"into": record}))

@@ -44,3 +44,13 @@ def write_clip(
             container.mux(stream.encode(frame.reformat(format=pixel_format)))
         container.mux(stream.encode())
     return path
+
+
+def write_damaged_clip(path: Path, *, frames: int = 100) -> Path:
+    """Writes an MP4 whose third quarter holds noise instead of pictures."""
+    data = bytearray(write_clip(path, frames=frames).read_bytes())
+    begin, end = data.index(b"mdat"), data.index(b"moov")
+    damaged = slice(begin + (end - begin) // 2, begin + (end - begin) * 3 // 4)
+    data[damaged] = np.random.default_rng(1).bytes(damaged.stop - damaged.start)
+    path.write_bytes(data)
+    return path

@@ -66,6 +66,17 @@ def test_another_codec_in_mid_stream_gets_another_decoder(
     assert "the video changed from" in caplog.text
 
 
+@pytest.mark.parametrize("codec", ["libsvtav1", "libvpx-vp9", "mjpeg", "mpeg4"])
+def test_a_codec_that_does_not_change_keeps_its_decoder(
+    tmp_path: Path, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = write_clip(tmp_path / "a.mp4", codec=codec, pixel_format=pixel_format, size_wh=LARGE)
+    with VideoReader(str(path)) as reader:
+        assert len(list(reader.frames())) == 10
+    assert caplog.text == ""
+
+
 def test_another_size_in_mid_stream_goes_on(tmp_path: Path) -> None:
     broken: list[int] = []
     seen = sizes(clip(tmp_path, "libx264") + clip(tmp_path, "libx264", LARGE), broken)

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from streamserver.media.backoff import backoff_s
+import heapq
+import random
+
+import pytest
+
+from streamserver.media.backoff import Crowd, backoff_s
 
 
 def test_backoff_grows_to_half_a_minute_and_never_hammers() -> None:
@@ -8,3 +13,36 @@ def test_backoff_grows_to_half_a_minute_and_never_hammers() -> None:
         waits = [backoff_s(away_s) for _ in range(200)]
         assert 0.1 <= min(waits) <= max(waits) <= longest
         assert max(waits) > 0.7 * longest
+
+
+def test_who_has_queued_stays_away_longer_but_never_beyond_an_eighth_of_the_absence() -> None:
+    crowd = Crowd()
+    crowd.waited(0.0)
+    assert crowd.longer_s(7.0, 1e6) == 7.0
+    crowd.waited(5.0)
+    assert crowd.longer_s(7.0, 1e6) == 17.0
+    assert crowd.longer_s(7.0, 80.0) == 10.0
+    assert crowd.longer_s(7.0, 20.0) == 7.0, "one that has just broken off"
+    for _ in range(100):
+        crowd.waited(60.0)
+    assert crowd.longer_s(7.0, 1e6) == 120.0
+    for _ in range(100):
+        crowd.waited(0.0)
+    assert crowd.longer_s(7.0, 1e6) == pytest.approx(7.0, abs=0.1)
+
+
+def test_hundreds_of_dead_cameras_leave_the_queue_short() -> None:
+    random.seed(1)
+    crowds = [Crowd() for _ in range(400)]
+    tries = [(0.01 * number, number) for number in range(len(crowds))]
+    free_at, queued = 0.0, []
+    while tries[0][0] < 3600.0:
+        now, number = heapq.heappop(tries)
+        turn = max(now, free_at)
+        free_at = turn + 0.22
+        crowds[number].waited(turn - now)
+        if now > 1800.0:
+            queued.append(turn - now)
+        heapq.heappush(tries, (turn + crowds[number].longer_s(backoff_s(turn), turn), number))
+    assert sum(queued) / len(queued) < 3.0
+    assert len(queued) > 0.8 * 1800.0 / 0.22, "hardly a turn is left unused"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,19 @@ def test_sound_alone_is_not_listened_to_for_ever(clips: dict[str, bytes]) -> Non
             yield SOUND
 
     pictures = FlvPictures(for_ever(), silent_s=0.1)
+    with pytest.raises(SourceError, match="no picture was among it"):
+        while pictures.read(4096):
+            pass
+
+
+def test_a_peer_that_drips_is_not_listened_to_for_ever() -> None:
+    def drip() -> Iterator[bytes]:
+        yield b"FLV\x01\x01\x00\x00\x00\x09\x00\x00\x00\x00" + b"\x09\xff\xff\xff"  # a tag of 16 MB begins
+        for _ in range(2000):
+            time.sleep(0.001)
+            yield b"\x00"
+
+    pictures = FlvPictures(drip(), silent_s=0.1)
     with pytest.raises(SourceError, match="no picture was among it"):
         while pictures.read(4096):
             pass

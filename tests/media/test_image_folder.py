@@ -95,6 +95,13 @@ def test_frames_are_counted_on_from_loop_to_loop_and_from_start_to_start(
     assert numbers(frames) == [i % 3 for i in ids]
 
 
+def test_a_loop_is_no_reconnect(tmp_path: Path) -> None:
+    monitor = SourceMonitor()
+    frames = open_source(spec(write_numbered(tmp_path, 2), loop_num=3), stopping=threading.Event(), monitor=monitor)
+    assert len(list(frames)) == 6
+    assert monitor.report().reconnects == 0
+
+
 def test_loop_number_0_is_for_ever_and_sees_what_was_added_and_removed(tmp_path: Path) -> None:
     stopping = threading.Event()
     write_numbered(tmp_path, 2)

@@ -186,6 +186,57 @@ def test_a_host_that_never_answers_is_told_from_one_that_sends_no_video(
         assert reasons_of_failures(url, scheme.upper()) == ["no answer in time"]
 
 
+class Flapping:
+    """A connector, and the clock: at each connection pictures come for ``up_s``."""
+
+    def __init__(self, up_s: float) -> None:
+        self.in_bursts = self.over = False
+        self.stream = "flapping"
+        self.now = 1000.0
+        self._up_s = up_s
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time_ns(self) -> int:
+        return int(self.now * 1e9)
+
+    def connect(self) -> Flapping:
+        return self
+
+    def pictures(self) -> Iterator[Decoded]:
+        for _ in range(2):
+            yield Decoded(Picture((64, 48), lambda: picture(0)), None, lambda: picture(0)[::8, ::8, 2])
+            self.now += self._up_s / 2
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("up_s", "down_s", "least_s", "most_s"), [(3.0, 3.0, 0.0, 4.0), (0.1, 10.0, 190.0, 210.0), (11.0, 3.0, 0.0, 0.0)]
+)
+def test_a_stream_that_comes_and_goes_is_followed_closely_and_one_that_hardly_comes_is_not(
+    up_s: float, down_s: float, least_s: float, most_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera, stopping, away_s = Flapping(up_s), threading.Event(), []
+
+    def backoff(away: float) -> float:
+        away_s.append(away)
+        camera.now += down_s
+        if len(away_s) == 21:
+            stopping.set()
+        return 0.0
+
+    monkeypatch.setattr(live, "time", camera)
+    monkeypatch.setattr(live, "backoff_s", backoff)
+    monkeypatch.setattr(live, "connector_for", lambda *_, **__: camera)
+    spec = SourceSpec(url="rtsp://cam/1", source_type="RTSP")
+    for _ in open_source(spec, stopping=stopping, monitor=SourceMonitor()):
+        pass
+    assert least_s <= away_s[-1] <= most_s
+
+
 class StillCamera:
     """A connector whose every connection shows one picture again and again, and notes how long each is borne."""
 

@@ -14,6 +14,7 @@ from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.media import live, opencv_connection
 from streamserver.media.opencv_connection import OpenCvConnector
+from streamserver.media.opencv_reader import NO_KEY_FRAME
 from streamserver.media.sources import SourceFrame, SourceSpec, open_source
 from streamserver.vision.codec import encode_jpeg
 from tests.media.clips import picture, write_clip
@@ -67,6 +68,22 @@ def why_not(what: SourceSpec) -> str:
         connector.connect()
     assert "hidden" not in str(caught.value)
     return caught.value.message
+
+
+def test_after_a_connection_without_a_key_frame_the_next_one_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed_s: list[float] = []
+
+    def blind(*_: object, options: dict[str, str], **__: object) -> None:
+        probed_s.append(int(options["analyzeduration"]) / 1e6)
+        raise SourceError(NO_KEY_FRAME)
+
+    monkeypatch.setattr(opencv_connection, "OpenCvReader", blind)
+    what = spec("http://127.0.0.1:9/cam", "HTTP")
+    connector = OpenCvConnector(what, stopping=threading.Event(), monitor=SourceMonitor())
+    for _ in range(2):
+        with pytest.raises(SourceError, match="no key frame has come yet"):
+            connector.connect()
+    assert probed_s == [0.3, 12.0]
 
 
 @pytest.mark.usefixtures("quick_backoff")

@@ -13,8 +13,8 @@ import pytest
 
 from streamserver.core.errors import SourceError
 from streamserver.core.settings import PROJECT_DIR
-from streamserver.media.opencv_reader import OpenCvReader
-from tests.media.clips import write_clip
+from streamserver.media.opencv_reader import OpenCvReader, _OpeningGate
+from tests.media.clips import write_clip, write_damaged_clip
 from tests.media.streams import Camera
 
 PATIENCE_S = 60.0
@@ -72,18 +72,21 @@ def test_the_last_picture_stays_right_after_the_reader_was_closed(tmp_path: Path
 
 
 def test_packets_that_cannot_be_decoded_are_left_out_and_counted(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.mp4", frames=100)
-    data = bytearray(path.read_bytes())
-    begin, end = data.index(b"mdat"), data.index(b"moov")
-    damaged = slice(begin + (end - begin) // 2, begin + (end - begin) * 3 // 4)
-    data[damaged] = np.random.default_rng(1).bytes(damaged.stop - damaged.start)
-    path.write_bytes(data)
+    path = write_damaged_clip(tmp_path / "a.mp4", frames=100)
     broken: list[int] = []
     with OpenCvReader(str(path), on_broken=broken.append) as reader:
         times = [decoded.time_s or 0 for decoded in reader.frames()]
     assert times[-1] == pytest.approx(99 / 25, abs=0.1)
     assert sum(broken) > 0
     assert 50 < len(times) < 100
+
+
+def test_a_stream_that_does_not_tell_its_size_is_not_read_as_empty_pictures(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", frames=200)
+    whole = path.read_bytes()
+    path.write_bytes(whole[len(whole) // 188 // 2 * 188 :])
+    with pytest.raises(SourceError, match="no key frame has come yet"):
+        OpenCvReader(str(path), options={"probesize": "32"})
 
 
 def test_another_size_in_mid_stream_is_stretched_to_the_first(tmp_path: Path) -> None:
@@ -175,3 +178,24 @@ def test_nothing_is_written_to_standard_error(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert result.stdout == "OpenCV cannot open it\n" * 2 * len(addresses)
+
+
+def test_who_waits_to_open_with_other_options_is_not_overtaken_for_ever() -> None:
+    gate, order = _OpeningGate(), []
+
+    def open_with(options: str) -> None:
+        gate.enter(options, threading.Event())
+        order.append(options)
+
+    gate.enter("a", threading.Event())
+    threads = []
+    for options in ("b", "a"):
+        threads.append(threading.Thread(target=open_with, args=(options,)))
+        threads[-1].start()
+        threads[-1].join(0.3)
+    gate.leave()
+    threads[0].join(PATIENCE_S)
+    assert order == ["b"]
+    gate.leave()
+    threads[1].join(PATIENCE_S)
+    assert order == ["b", "a"]

@@ -74,6 +74,9 @@ def bomb(width: int, height: int) -> bytes:
         (b"--x\r\nContent-Disposition: form-data", "neither"),
         (b"{", "not JSON"),
         (b"[" * 100_000, "not JSON"),
+        (b"[" * 9_000, "not JSON: maximum recursion"),
+        (b"[" + b"{}," * 10_000 + b"{}]", "more than 10000 entries"),
+        (b'{"data": "A B\\tC\\r\\nD"}', "3 bytes that are neither"),
         (b"[]", "0 pictures"),
         (b'{"ImageBase64": []}', "0 pictures"),
         (b'{"image": "x"}', "'ImageBase64' or 'data'"),
@@ -93,6 +96,18 @@ def test_what_holds_no_picture_is_told_why(body: bytes, says: str) -> None:
     with pytest.raises(BadPictureError) as caught:
         pictures_in(body)
     assert says in str(caught.value)
+
+
+def test_a_jpeg_of_a_thousand_passes_over_its_pixels_is_refused_before_the_first() -> None:
+    encoded, data = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    whole = data.tobytes()
+    scan = whole[whole.rfind(b"\xff\xda") : -2]
+    assert encoded and pictures_in(whole)
+    with pytest.raises(BadPictureError, match="more than 100 scans"):
+        pictures_in(whole[:-2] + scan * 1000 + whole[-2:])
+    noise = png(np.random.default_rng(1).integers(0, 256, (2000, 2000, 3), np.uint8))
+    assert noise.count(b"\xff\xda") > 100
+    assert pictures_in(noise)
 
 
 @pytest.mark.parametrize("size_wh", [(64, 48), (1, 1), (33, 1), (640, 360)])

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -209,6 +209,45 @@ def test_one_connection_may_bring_many_pictures() -> None:
             sender.request("POST", "/cam1", JPEG)
             assert sender.getresponse().read()
         source.wait_for(20)
+
+
+def test_clients_that_keep_their_connections_do_not_keep_others_out() -> None:
+    port = free_port()
+    with reading(port) as source, ExitStack() as clients:
+        for count in range(1, MAX_CONNECTIONS + 4):
+            sender = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+            clients.enter_context(closing(sender))
+            sender.request("POST", "/cam1", JPEG)
+            answer = sender.getresponse()
+            assert (answer.status, bool(answer.read())) == (200, True)
+            source.wait_for(count)
+            wait(lambda count=count: len(resting(port)) == min(count, MAX_CONNECTIONS))
+
+
+def resting(port: int) -> list[socket.socket]:
+    return list(pictures_over_http._ports._servers["127.0.0.1", port]._resting)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b'\x16\x03\x01 "x" y z\r\n\r\n', b""),
+        (b"OPTIONS * HTTP/1.1\r\n\r\n", b"HTTP/1.1 501 "),
+        (b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"HTTP/1.1 414 "),
+        (b"POST /cam1 HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"HTTP/1.1 431 "),
+        (b"POST /cam1 HTTP/9.9\r\n\r\n", b""),
+    ],
+)
+def test_what_is_no_request_is_told_so_in_json(sent: bytes, status: bytes) -> None:
+    port = free_port()
+    with reading(port), socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
+        connection.sendall(sent)
+        answer = connection.makefile("rb").read()
+    head, _, body = answer.rpartition(b"\r\n\r\n")
+    assert head.startswith(status)
+    said = json.loads(body)
+    assert said["status"] == "error"
+    assert 0 < len(said["message"]) <= 200
 
 
 def test_slow_senders_are_cut_off_and_do_not_keep_others_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,25 @@ def test_a_server_that_comes_late_goes_away_and_comes_back_gets_what_is_new(
     assert caplog.text.count("left out until") == 2
 
 
+def test_each_reason_why_a_server_takes_nothing_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[float] = []
+    monkeypatch.setattr(pusher_module, "backoff_s", lambda _: tries.append(0.01) or 0.01)
+    port = free_port()
+    pusher = Pusher(f"rtsp://127.0.0.1:{port}/live/0_0", Encoding())
+    try:
+        with Camera(pusher):
+            repeat_until(lambda: len(tries) >= 2, lambda: time.sleep(0.02))
+            monkeypatch.setattr(pusher_module, "_CONNECT_S", 0.2)
+            with socket.create_server(("127.0.0.1", port)):
+                repeat_until(lambda: len(tries) >= 5, lambda: time.sleep(0.02))
+    finally:
+        pusher.close(hurry=True)
+    assert caplog.text.count("the connection was refused; frames are left out until the server takes them") == 1
+    assert caplog.text.count("no answer in time; frames are still left out") == 1
+
+
 def test_nobody_waits_for_a_server_that_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for scheme in ("rtsp", "rtmp"):

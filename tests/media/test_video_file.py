@@ -16,7 +16,7 @@ from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.media.sources import AS_FAST_AS_IT_GOES, SourceFrame, SourceSpec, open_source
 from tests.assets import clip
-from tests.media.clips import write_clip
+from tests.media.clips import write_clip, write_damaged_clip
 
 Spec = Callable[..., SourceSpec]
 
@@ -150,6 +150,13 @@ def test_states_of_a_file_are_connecting_streaming_ended(spec: Spec, tmp_path: P
     assert states == [(SourceState.CONNECTING, ""), (SourceState.STREAMING, ""), (SourceState.ENDED, "")]
 
 
+def test_a_loop_of_a_file_is_no_reconnect(spec: Spec, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", frames=3)
+    monitor = SourceMonitor()
+    list(open_source(spec(path, loop_num=5, start_loop=2), stopping=threading.Event(), monitor=monitor))
+    assert monitor.report().reconnects == 0
+
+
 def test_frames_carry_the_wall_clock(spec: Spec, tmp_path: Path) -> None:
     before = time.time_ns() // 1000
     frames = read_all(spec(f"file://{write_clip(tmp_path / 'a.mp4')}"))
@@ -162,6 +169,13 @@ def test_a_file_cut_off_in_the_middle_plays_as_far_as_it_goes(spec: Spec, tmp_pa
     whole = write_clip(tmp_path / "a.ts", frames=60).read_bytes()
     (tmp_path / "cut.ts").write_bytes(whole[: len(whole) // 2])
     assert 0 < len(read_all(spec(tmp_path / "cut.ts"))) < 60
+
+
+def test_broken_packets_of_a_file_are_left_out_and_counted(spec: Spec, tmp_path: Path) -> None:
+    path, monitor = write_damaged_clip(tmp_path / "a.mp4"), SourceMonitor()
+    frames = list(open_source(spec(path), stopping=threading.Event(), monitor=monitor))
+    assert 50 < len(frames) <= 100
+    assert monitor.report().broken > 0
 
 
 def _garbage(folder: Path) -> str:

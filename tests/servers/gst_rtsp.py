@@ -49,6 +49,11 @@ class Feeder(threading.Thread):
         with self._lock:
             self._units, self._fps, self._next = units, clip["fps"], 0
 
+    def pace(self, fps: float) -> None:
+        """Shows so many pictures a second from now on."""
+        with self._lock:
+            self._fps = fps
+
     def add(self, source: Any) -> None:
         """One more that watches."""
         with self._lock:
@@ -72,6 +77,8 @@ class Feeder(threading.Thread):
         unit: bytes = self._units[0 if self.mode == "still" else self._next]
         if self.mode != "still":
             self._next = (self._next + 1) % len(self._units)
+        if self.mode == "once" and self._next == 0:
+            self.mode = "still"
         if self.mode == "silent":
             return b""
         if self.mode == "garbage":
@@ -165,6 +172,8 @@ class Server:
         """Does what the parent asks; in the main loop."""
         if self._feeder and "mode" in command:
             self._feeder.mode = command["mode"]
+        if self._feeder and "fps" in command:
+            self._feeder.pace(command["fps"])
         if self._feeder and "clip" in command:
             other_codec = command["clip"]["codec"] != self._clip["codec"]
             self._clip = command["clip"]

@@ -143,11 +143,15 @@ class RtspServer:
         """What the stream shows from now on, while connections stand.
 
         Args:
-            word: ``play``, ``still`` (always the same picture), ``silent`` (no picture) or ``garbage`` (the larger part
-                of each picture is noise).
+            word: ``play``, ``once`` (from where it is to the end, then ``still``), ``still`` (the first picture),
+                ``silent`` (no picture) or ``garbage`` (the larger part of each picture is noise).
         """
-        assert word in ("play", "still", "silent", "garbage")
+        assert word in ("play", "once", "still", "silent", "garbage")
         self._ask({"mode": word})
+
+    def pace(self, fps: float) -> None:
+        """It shows so many pictures a second from now on, until ``switch``; what it says of its rate stays."""
+        self._ask({"fps": fps})
 
     def _order(self) -> dict[str, Any]:
         return {

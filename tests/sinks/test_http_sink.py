@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from streamserver.core.errors import ConfigError, DeliveryError
+from streamserver.core.secrets import register
 from streamserver.sinks.http import HttpSink
 from streamserver.sinks.sink import Alarm
 from tests.business.support import Receiver, free_port, receiver
@@ -115,6 +116,15 @@ def test_any_other_answer_is_a_failure_that_quotes_it(address: Receiver, status:
         pytest.raises(DeliveryError, match=f"answered {status} 'picture save error'"),
     ):
         http.send(ALARM)
+
+
+def test_a_secret_at_the_end_of_the_quoted_part_of_an_answer_is_hidden_as_a_whole(address: Receiver) -> None:
+    register("http://u:quoted-back@h/")
+    address.status, address.reply = 500, b"x" * 193 + b"quoted-back"
+    with closing(sink(address.url)) as http, pytest.raises(DeliveryError) as caught:
+        http.send(ALARM)
+    assert "x***" in str(caught.value)
+    assert "quoted" not in str(caught.value)
 
 
 def test_a_redirect_is_not_followed(address: Receiver) -> None:

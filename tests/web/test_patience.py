@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+import socket
 import sys
 from contextlib import closing
 from http.client import HTTPConnection
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from streamserver.web.patience import stays
 from tests.web.test_server_process import _free_port, _running
 
 _PATIENCE_S = 60.0
@@ -71,6 +73,17 @@ def test_an_answer_that_is_taken_may_last_longer_than_others(tmp_path: Path) -> 
         assert len(_read(port, "/stays")) == 150
         with pytest.raises(http.client.IncompleteRead):
             _read(port, "/forgets")
+
+
+@pytest.mark.parametrize("key", ["gunicorn.socket", "werkzeug.socket"])
+def test_an_answer_whose_reader_has_left_need_not_go_on(key: str) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        goes_on = stays({key: ours})
+        assert goes_on()
+        theirs.close()
+        assert not goes_on()
+    assert stays({})()
 
 
 def test_the_server_ends_though_somebody_would_watch_for_ever(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from streamserver.web import create_app
 from streamserver.web import preview as preview_module
 from streamserver.web.address_picture import take_picture
 from streamserver.worker.overlay import Overlay
-from streamserver.worker.preview import PreviewServer
+from streamserver.worker.preview import PreviewServer, listen
 from streamserver.worker.studio import Studio
 from tests.media.clips import write_clip
 from tests.web.conftest import TYPES, body
@@ -191,6 +192,26 @@ def test_a_task_that_does_not_run_says_so(client: FlaskClient, store: TaskStore,
     assert code == 1
     assert f"task 't' is {state} since" in message
     assert "no camera at rtsp://***@host/; ask again when /task/query says RUNNING" in message
+
+
+def test_an_engine_that_ends_before_its_answer_is_said_to_have_ended(
+    client: FlaskClient, store: TaskStore, settings: Settings
+) -> None:
+    record = task(store)
+    folder = settings.state_path / "tasks" / record.key
+    (folder / "run").mkdir(parents=True)
+
+    def hang_up() -> None:
+        connection, _ = listener.accept()
+        with connection:  # closed with a question that nobody has read: the other side sees a reset
+            select.select([connection], [], [])
+
+    with listen(folder) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        code, message = reply_of(client.get("/task/snapshot?TaskID=t"), 503)
+        thread.join()
+    assert (code, message) == (5015, "the task's engine ended; try again when /task/query says RUNNING")
 
 
 def test_an_engine_that_is_not_there_is_said_to_give_nothing(client: FlaskClient, store: TaskStore) -> None:

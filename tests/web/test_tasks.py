@@ -169,6 +169,17 @@ def test_query_of_what_is_unknown_is_code_1(client: FlaskClient) -> None:
     }
 
 
+def test_the_secrets_of_a_task_that_is_older_than_the_web_process_are_known(
+    client: FlaskClient, store: TaskStore
+) -> None:
+    source = {"SrcID": "c", "StreamSrc": {"Address": "rtsp://u:from-before-8@h/1"}}
+    record, _ = store.create("old", "c", body(InputSrc=source), "hash")
+    store.set_state(record.key, TaskState.FAILED, reason="the camera said from-before-8")
+    reply = _post(client, "/task/query", {"TaskID": "old"})
+    assert reply["Result"]["Reason"] == "the camera said ***"
+    assert "from-before-8" not in json.dumps([reply, _post(client, "/task/list", {})])
+
+
 def test_query_of_a_task_that_ended_is_code_1_with_words_and_result(client: FlaskClient, store: TaskStore) -> None:
     _post(client, "/task/create", NEW_TASK_BODY)
     store.set_state(store.list()[0].key, TaskState.FAILED, reason="rtsp://u:secret@h refused us")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import time
 import weakref
 
 import numpy as np
@@ -18,7 +20,7 @@ from streamserver.vision.codec import decode_jpeg
 from streamserver.vision.draw.palette import color_of
 from streamserver.vision.draw.places import BANNER_COLOR, ZONE_COLOR
 from streamserver.worker import studio as studio_module
-from tests.worker.pictures import SIZE_WH, Counting, frame, studio, wait_for
+from tests.worker.pictures import SIZE_WH, Counting, feeding, frame, studio, wait_for
 
 PREVIEW = Wish(index=0, fps=25, width=960)
 SMALL = Wish(index=0, fps=25, width=160)
@@ -152,6 +154,33 @@ def test_a_snapshot_is_fresh_full_and_plain_unless_it_is_to_be_drawn() -> None:
     assert [image.shape[:2] for image in shown] == [(480, 640), (480, 640)]
     assert np.abs(shown[0].astype(int) - 120).max() <= 2
     assert near(shown[1], 60, 110, color_of(0))
+
+
+def test_who_asks_while_others_still_take_their_snapshot_gets_a_fresh_one() -> None:
+    with studio() as one, one.watching(PLAIN) as first:
+        one.tap(frame(30))
+        one.next_jpeg(first, 0)
+        with one.watching(PLAIN) as second:
+            assert not second.number
+            one.tap(frame(120))
+            assert decode_jpeg(one.next_jpeg(second, 0)[1])[0, 0, 0] > 110
+
+
+def test_half_of_the_time_at_least_is_not_spent_on_pictures() -> None:
+    spans: list[tuple[float, float]] = []
+
+    def slow(image_bgr: ImageBgr, quality: int) -> bytes:
+        began = time.monotonic()
+        time.sleep(0.1)
+        spans.append((began, time.monotonic()))
+        return b"jpeg"
+
+    with studio(encode=slow) as one, one.watching(PREVIEW) as show, feeding(one):
+        number = 0
+        while number < 3:
+            number, _ = one.next_jpeg(show, number)
+    for (began, ended), (next_began, _) in itertools.pairwise(spans):
+        assert next_began - ended >= ended - began
 
 
 def test_a_snapshot_gives_up_when_no_picture_comes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,9 @@ _WAYS = {
 _OTHER_WAY = frozenset({400, 406, 415, 488, 500, 501, 603, 606})
 """Refusals after which another way may be accepted."""
 
+_STRANGERS = frozenset({401, 403, 404, 407, 481})
+"""Refusals by a platform that may have forgotten us: the next try registers anew."""
+
 _TRIES_OF_WHAT_WORKED = 3
 _STALLED_GRACE_S = 5.0
 _LONGEST_SILENCE_S = 60.0
@@ -51,7 +54,7 @@ class Gb28181Connector:
         begin, end = self._address.begin, self._address.end
         self._recording = Recording(begin, end) if begin is not None and end is not None else None
         self._ways = _Ways(_WAYS[spec.transport])
-        self._agent: UserAgent | None = None
+        self._agent = UserAgent(self._address, transport="auto", stopping=stopping)
 
     def connect(self) -> Gb28181Connection:
         """Registers where it is needed, asks for the stream and waits for the first of it.
@@ -59,30 +62,17 @@ class Gb28181Connector:
         Raises:
             SourceError: it is not to be had now.
         """
-        if self._agent is None:
-            self._agent = UserAgent(self._address, transport="auto", stopping=self._stopping)
+        decoding = self._decoding()
+        self._agent.register()
+        local_ip = self._agent.local_ip
+        receiver = self._receiver(local_ip)
+        offer = self._offer(local_ip, receiver.port)
         try:
-            self._agent.register()
-            return self._asked_for(self._agent)
-        except SourceError:
-            self.close()  # the platform may have forgotten us: the next try registers anew
-            raise
-
-    def close(self) -> None:
-        """Leaves the platform."""
-        agent, self._agent = self._agent, None
-        if agent is not None:
-            agent.close()
-
-    def _asked_for(self, agent: UserAgent) -> Gb28181Connection:
-        receiver = self._receiver(agent.local_ip)
-        offer = self._offer(agent.local_ip, receiver.port)
-        try:
-            dialog = self._invited(agent, offer)
+            dialog = self._invited(offer)
         except SourceError:
             receiver.close()
             raise
-        connection = self._connection(receiver, dialog)
+        connection = self._connection(receiver, dialog, decoding)
         answer = dialog.answer
         try:
             receiver.expect(int(answer.ssrc or offer.ssrc), sender=(answer.media_ip, answer.media_port))
@@ -93,6 +83,10 @@ class Gb28181Connector:
             raise
         self._ways.worked()
         return connection
+
+    def close(self) -> None:
+        """Leaves the platform."""
+        self._agent.close()
 
     def _receiver(self, host: str) -> Receiver:
         port, way = self._address.media_port, self._ways.now
@@ -107,19 +101,22 @@ class Gb28181Connector:
             return offer
         return dataclasses.replace(offer, begin=self._recording.rest_begins)
 
-    def _invited(self, agent: UserAgent, offer: Offer) -> Dialog:
+    def _invited(self, offer: Offer) -> Dialog:
         try:
-            return agent.invite(offer)
-        except InviteRefusedError as e:
-            if e.status in _OTHER_WAY:
+            return self._agent.invite(offer)
+        except SourceError as e:
+            status = e.status if isinstance(e, InviteRefusedError) else None
+            if status in _OTHER_WAY:
                 self._ways.failed()
+            if status is None or status in _STRANGERS:
+                self._agent.close()
             raise
 
-    def _connection(self, receiver: Receiver, dialog: Dialog) -> Gb28181Connection:
+    def _connection(self, receiver: Receiver, dialog: Dialog, decoding: Decoding) -> Gb28181Connection:
         parts = Parts(
             receiver=receiver,
             dialog=dialog,
-            decoding=self._decoding(),
+            decoding=decoding,
             recording=self._recording,
             silence_s=min(self._spec.stalled_after_s + _STALLED_GRACE_S, _LONGEST_SILENCE_S),
         )

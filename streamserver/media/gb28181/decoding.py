@@ -16,6 +16,12 @@ from streamserver.media.gb28181.program_stream import CLOCK_HZ, Piece
 
 _CURE = "set the camera to H.264 or H.265"
 
+_LARGEST_PICTURE_BYTES = 16 << 20
+"""So much without the end of a picture is no video: it is thrown away, or it would be kept without end."""
+
+_MOST_TIMES = 4096
+"""Presentation times that are kept for pictures whose end has not come."""
+
 
 class AvDecoding:
     """Decodes pieces in one thread; another codec or size in mid-stream goes on.
@@ -62,13 +68,16 @@ class _Decoder:
     def __init__(self, name: str, on_broken: Callable[[], None]) -> None:
         self.name = name
         self._on_broken = on_broken
+        self._open()
+
+    def _open(self) -> None:
         try:
-            self._context = av.CodecContext.create(name, "r")
+            self._context = av.CodecContext.create(self.name, "r")
         except (av.FFmpegError, ValueError) as e:
-            raise SourceError(f"the video is {name}, which cannot be decoded", cure=_CURE) from e
+            raise SourceError(f"the video is {self.name}, which cannot be decoded", cure=_CURE) from e
         self._context.thread_count = 1
         self._fed = self._parsed = 0
-        self._times: deque[tuple[int, int]] = deque()
+        self._times: deque[tuple[int, int]] = deque(maxlen=_MOST_TIMES)
 
     def decode(self, piece: Piece) -> Iterator[av.VideoFrame]:
         """The pictures that are complete now."""
@@ -76,6 +85,9 @@ class _Decoder:
             self._times.append((self._fed, piece.pts))
         self._fed += len(piece.data)
         yield from self._decode_parsed(piece.data)
+        if self._fed - self._parsed > _LARGEST_PICTURE_BYTES:
+            self._on_broken()
+            self._open()
 
     def finish(self) -> Iterator[av.VideoFrame]:
         """What it still holds; the last picture was not known to be complete before."""

@@ -14,7 +14,7 @@ _HASHES: Mapping[str, Callable[[bytes], str]] = {
 }
 _SESSION = "-SESS"
 _PARAMETER = re.compile(
-    r"(?P<name>[A-Za-z0-9_-]+)\s*=\s*(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<token>[^\s,\"]+))\s*(?:,|$)"
+    r"(?P<name>[A-Za-z0-9_-]{1,64})\s*=\s*(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<token>[^\s,\"]+))\s*(?:,|$)"
 )
 
 

@@ -9,6 +9,9 @@ from streamserver.media.gb28181.program_stream import Piece, ProgramStream
 from streamserver.media.gb28181.rtp import RtpPacket
 
 START_CODE = b"\x00\x00\x00\x01"
+_LARGEST_UNIT_BYTES = 8 << 20
+"""A unit whose last fragment has not come by then is given as far as it has come; its other fragments are left out."""
+
 _PACK_START = b"\x00\x00\x01\xba"
 
 _USUAL_PAYLOADS = {96: "PS", 98: "H264", 99: "H265"}
@@ -84,7 +87,7 @@ class NalUnpacker:
             self._parts += body
         elif self._parts:
             self._parts += body
-        return ready + (self.finish() if about & 0x40 else [])
+        return ready + (self.finish() if about & 0x40 or len(self._parts) > _LARGEST_UNIT_BYTES else [])
 
     def _unit_header(self, payload: bytes, about: int) -> bytes:
         """The header that the unit had before it was cut into fragments."""

@@ -48,6 +48,21 @@ class Timing:
     expires_s: int = 3600
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for the last word.
+
+    Attributes:
+        limit_s: for any answer.
+        ringing_s: for the last word instead, from the beginning, once there was a first.
+        stopping: nobody wants the answer any more; ``None`` to wait all the same.
+    """
+
+    limit_s: float
+    ringing_s: float = 0.0
+    stopping: threading.Event | None = None
+
+
 class NoResponse(Exception):
     """A request has got no last word; ``reason`` says why, and completes a sentence about the platform."""
 
@@ -197,13 +212,8 @@ class Exchange:
         except OSError as e:
             raise NoResponse(f"cannot be reached: {e.strerror or e}") from e
 
-    def final(self, *, limit_s: float, ringing_s: float = 0.0, stopping: threading.Event | None = None) -> Response:
+    def final(self, patience: Patience) -> Response:
         """Waits for the last word, and sends the request again where it may have been lost.
-
-        Args:
-            limit_s: seconds to wait.
-            ringing_s: seconds to wait instead, from the beginning, once there was a provisional response.
-            stopping: nobody wants the answer any more; ``None`` to wait all the same.
 
         Raises:
             NoResponse: there is none.
@@ -213,14 +223,14 @@ class Exchange:
         pause_s = timing.first_resend_s
         resend_at = started + pause_s
         while True:
-            wait_s = limit_s if self.provisional is None else max(limit_s, ringing_s)
+            wait_s = max(patience.limit_s, patience.ringing_s if self.provisional else 0.0)
             now = time.monotonic()
             response = self._next(min(_LOOK_S, started + wait_s - now, resend_at - now))
             if response is not None and response.status >= 200:
                 return response
             self.provisional = response or self.provisional
             now = time.monotonic()
-            if response is None and stopping is not None and stopping.is_set():
+            if patience.stopping is not None and patience.stopping.is_set():
                 raise NoResponse("was not asked any further: the stream is being stopped")
             if now - started >= wait_s:
                 said = (

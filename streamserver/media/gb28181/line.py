@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Protocol
 
 from streamserver.core.errors import SourceError
 from streamserver.core.gb28181_address import Gb28181Address
 from streamserver.media.gb28181 import writer
-from streamserver.media.gb28181.endpoint import Endpoint, Exchange, NoResponse, Timing
+from streamserver.media.gb28181.endpoint import Endpoint, Exchange, NoResponse, Patience, Timing
 from streamserver.media.gb28181.message import Headers, Message, Request, Response
 from streamserver.media.gb28181.transport import Remote, TcpTransport, Transport, UdpTransport
 from streamserver.media.gb28181.writer import Call, Writer
@@ -34,21 +32,6 @@ class Listener(Protocol):
 
     def on_lost(self, line: Line, reason: str) -> None:
         """The way to the platform has broken off."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for the last word.
-
-    Attributes:
-        limit_s: for any answer.
-        ringing_s: for the last word once there was a first.
-        stopping: nobody wants the answer any more; ``None`` to wait all the same.
-    """
-
-    limit_s: float
-    ringing_s: float = 0.0
-    stopping: threading.Event | None = None
 
 
 def open_transport(name: str, remote: Remote, local_ip: str, *, timeout_s: float) -> Transport:
@@ -160,7 +143,7 @@ class Line:
                 self._remember(request)
             exchange.send()
             try:
-                response = self._final(exchange, patience)
+                response = exchange.final(patience)
             except NoResponse:
                 if request.method == "INVITE" and exchange.provisional is not None:
                     self._cancel(request, exchange)
@@ -169,17 +152,14 @@ class Line:
             self.send(writer.acknowledgement(request, response))
         return response
 
-    def _final(self, exchange: Exchange, patience: Patience) -> Response:
-        return exchange.final(limit_s=patience.limit_s, ringing_s=patience.ringing_s, stopping=patience.stopping)
-
     def _cancel(self, invite: Request, ringing: Exchange) -> None:
         """Best effort: the INVITE's last word is 487 then, or a 200 that was faster."""
-        goodbye_s = self.timing.goodbye_s
+        patience = Patience(limit_s=self.timing.goodbye_s)
         try:
             with self._endpoint.begin(writer.cancellation(invite)) as exchange:
                 exchange.send()
-                exchange.final(limit_s=goodbye_s)
-            response = ringing.final(limit_s=goodbye_s)
+                exchange.final(patience)
+            response = ringing.final(patience)
         except NoResponse as e:
             logger.debug("the platform %s when an INVITE was cancelled", e.reason)
             return

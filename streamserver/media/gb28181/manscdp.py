@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-MAX_BYTES = 64 * 1024
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(rb"encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,20})[\"']")
 _SOURCE_ENDED = "121"
@@ -40,7 +39,7 @@ class Command:
 
 def parse(body: bytes) -> Command | None:
     """Reads a body; ``None`` for what is not MANSCDP. Entities are not expanded: no command needs them."""
-    if len(body) > MAX_BYTES or b"<!" in body:
+    if b"<!" in body:
         return None
     text = _DECLARATION.sub("", _decoded(body)).replace("\0", "").strip()
     try:

@@ -22,7 +22,13 @@ _TRIES_FOR_A_PAIR = 100
 _KERNEL_BUFFER_BYTES = 4 << 20
 _LARGEST_BACKLOG_BYTES = 16 << 20
 _LARGEST_DATAGRAM_BYTES = 1 << 16
+_DATAGRAM_COST_BYTES = 256
+"""What a datagram that waits takes beside its content; empty ones take this too."""
+
 _CONNECT_LIMIT_S = 5.0
+_CONNECT_TRY_S = 1.5
+"""Of one attempt, which cannot be ended early: BYE and the rest of the farewell have to fit into a stop as well."""
+
 _LOOK_AT_STOPPING_S = 0.2
 
 
@@ -61,7 +67,7 @@ class UdpReceiver:
     """RTP over UDP; RTCP is taken on the next port, so that the sender gets no errors, and thrown away.
 
     A thread empties the sockets while the decoder works: a key frame arrives within a few milliseconds, and the
-    kernel's buffer may be small. At most ``_LARGEST_BACKLOG_BYTES`` wait; what comes then is dropped and counted.
+    kernel's buffer may be small. At most ``_LARGEST_BACKLOG_BYTES`` wait; what comes then is dropped.
 
     Args:
         host: where to listen.
@@ -78,8 +84,8 @@ class UdpReceiver:
         self.port = int(self._rtp.getsockname()[1])
         self._choice = SenderChoice(None)
         self._reorderer = Reorderer()
-        self._backlog: deque[tuple[float, bytes]] = deque()
-        self._backlog_bytes = self._dropped = 0
+        self._backlog: deque[tuple[float, bytes, object]] = deque()
+        self._backlog_bytes = 0
         self._arrived = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._empty_sockets, name=f"rtp-{self.port}", daemon=True)
@@ -91,7 +97,7 @@ class UdpReceiver:
         return self._reorderer.lost
 
     def expect(self, ssrc: int | None, *, sender: tuple[str, int]) -> None:
-        """Prefers packets of ``ssrc``; from where they come does not matter, for behind NAT nobody knows."""
+        """Prefers packets of ``ssrc``; what the answer says of the sender does not matter: behind NAT it is untrue."""
         self._choice = SenderChoice(ssrc)
 
     def packets(self, wait_s: float) -> list[RtpPacket]:
@@ -101,9 +107,9 @@ class UdpReceiver:
                 self._arrived.wait(wait_s)
             arrived, self._backlog, self._backlog_bytes = self._backlog, deque(), 0
         ready: list[RtpPacket] = []
-        for when, datagram in arrived:
+        for when, datagram, sender in arrived:
             packet = parse_rtp(datagram)
-            if packet is not None and self._choice.takes(packet.ssrc):
+            if packet is not None and self._choice.takes(packet.ssrc, sender, when):
                 ready += self._reorderer.add(packet, when)
         return ready or self._reorderer.overdue(time.monotonic())
 
@@ -125,14 +131,14 @@ class UdpReceiver:
     def _empty(self, ready: socket.socket) -> None:
         while not self._closing.is_set():
             try:
-                datagram = ready.recv(_LARGEST_DATAGRAM_BYTES)
+                datagram, sender = ready.recvfrom(_LARGEST_DATAGRAM_BYTES)
             except OSError:  # nothing more now, or an error that the sender's machine has reported
                 return
             if ready is self._rtp:
                 with self._arrived:
                     if self._backlog_bytes < _LARGEST_BACKLOG_BYTES:
-                        self._backlog.append((time.monotonic(), datagram))
-                        self._backlog_bytes += len(datagram)
+                        self._backlog.append((time.monotonic(), datagram, sender))
+                        self._backlog_bytes += len(datagram) + _DATAGRAM_COST_BYTES
                         self._arrived.notify()
 
 
@@ -214,7 +220,7 @@ class TcpReceiver:
         ready: list[RtpPacket] = []
         for frame in self._framing.feed(data):
             packet = parse_rtp(frame)
-            if packet is not None and self._choice.takes(packet.ssrc):
+            if packet is not None and self._choice.takes(packet.ssrc, None, now):
                 ready += self._reorderer.add(packet, now)
         return ready
 
@@ -233,7 +239,7 @@ class TcpReceiver:
         reason = "no answer in time"
         while not self._stopping.is_set() and (left_s := deadline - time.monotonic()) > 0:
             try:
-                connection = socket.create_connection(sender, timeout=min(left_s, _CONNECT_LIMIT_S))
+                connection = socket.create_connection(sender, timeout=min(left_s, _CONNECT_TRY_S))
             except OSError as e:
                 reason = e.strerror or reason
                 self._stopping.wait(_LOOK_AT_STOPPING_S)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from streamserver.core.errors import SourceError
 from streamserver.core.gb28181_address import Gb28181Address
 from streamserver.media.gb28181 import manscdp
-from streamserver.media.gb28181.endpoint import NoResponse
-from streamserver.media.gb28181.line import Line, Patience
+from streamserver.media.gb28181.endpoint import NoResponse, Patience
+from streamserver.media.gb28181.line import Line
 from streamserver.media.gb28181.message import Response
 from streamserver.media.gb28181.reasons import registration_refused
 from streamserver.media.gb28181.writer import MANSCDP
@@ -25,6 +25,7 @@ _SHARE_UNTIL_REFRESH = 2 / 3
 _RETRY_S = 30.0
 _MOST_ERRANDS = 16
 _TOO_BRIEF = 423
+_ITS_OWN_FAULT = 500
 _JOIN_S = 5.0
 _CONTACT_EXPIRES = re.compile(r";\s*expires\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -58,7 +59,9 @@ class Registration:
             NoResponse: the platform does not answer.
             SourceError: it refuses us.
         """
-        self._register(Patience(limit_s=limit_s, stopping=stopping))
+        response = self._register(Patience(limit_s=limit_s, stopping=stopping))
+        if response.status >= 300:
+            raise registration_refused(response, us=self._address.local_id)
         self._thread.start()
 
     def post(self, body: bytes) -> None:
@@ -79,15 +82,15 @@ class Registration:
             except (NoResponse, SourceError) as e:
                 logger.debug("the platform was not told that we are gone: %s", e)
 
-    def _register(self, patience: Patience) -> None:
+    def _register(self, patience: Patience) -> Response:
         response = self._put(self._asked_s, patience)
         least = response.value("Min-Expires")
         if response.status == _TOO_BRIEF and _SECONDS.fullmatch(least):
             self._asked_s = int(least)
             response = self._put(self._asked_s, patience)
-        if response.status >= 300:
-            raise registration_refused(response, us=self._address.local_id)
-        self._granted_s = _granted_s(response) or float(self._asked_s)
+        if response.status < 300:
+            self._granted_s = _granted_s(response) or float(self._asked_s)
+        return response
 
     def _put(self, expires_s: int, patience: Patience) -> Response:
         _, response = self._line.ask("REGISTER", self._call, patience=patience, extra=(("Expires", str(expires_s)),))
@@ -113,13 +116,14 @@ class Registration:
                 beat_at = now + timing.keepalive_s
                 answered = self._beat()
                 misses = 0 if answered is not None else misses + 1
-                if misses >= timing.keepalive_misses:
-                    raise SourceError(f"the platform does not answer keep-alives any more ({misses} in a row)")
-                if answered is False:
+                if answered is False or misses >= timing.keepalive_misses:
                     refresh_at = now
             if now >= refresh_at and not self._closing.is_set():
                 if self._refresh():
+                    misses = 0
                     refresh_at, expires_at = self._dates(time.monotonic())
+                elif misses >= timing.keepalive_misses:
+                    raise SourceError(f"the platform does not answer keep-alives any more ({misses} in a row)")
                 elif time.monotonic() >= expires_at:
                     raise SourceError("the registration has expired: the platform does not answer REGISTER any more")
                 else:
@@ -155,13 +159,15 @@ class Registration:
             return None
 
     def _refresh(self) -> bool:
-        """False when the platform does not answer."""
+        """False when the platform does not answer, or is not well: that may pass before the registration expires."""
         try:
-            self._register(Patience(limit_s=self._line.timing.answer_s, stopping=self._closing))
+            response = self._register(Patience(limit_s=self._line.timing.answer_s, stopping=self._closing))
         except NoResponse as e:
             logger.debug("the platform %s to a REGISTER", e.reason)
             return False
-        return True
+        if 300 <= response.status < _ITS_OWN_FAULT:
+            raise registration_refused(response, us=self._address.local_id)
+        return response.status < 300
 
 
 def _granted_s(response: Response) -> float:

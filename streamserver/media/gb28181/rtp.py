@@ -59,31 +59,46 @@ class SenderChoice:
     """Whose packets are taken when several senders reach one port.
 
     The sender that was agreed upon is taken whenever it comes. Many platforms send under another number than they say,
-    so until it comes the first sender is taken, and another one after it has sent ``patience`` packets in a row.
+    so until it comes the first sender is taken. Another one, or the same number from another address, is taken after
+    ``patience`` packets in a row, once the one before has been silent for ``silence_s``: a call that nobody has ended
+    may send to our port as well, and must not have its turn between the pictures of ours.
 
     Args:
         agreed: the SSRC of the answer; ``None`` if it says none.
         patience: packets in a row that make a new sender the right one.
+        silence_s: of the sender before.
     """
 
-    def __init__(self, agreed: int | None, *, patience: int = 5) -> None:
+    def __init__(self, agreed: int | None, *, patience: int = 5, silence_s: float = 0.5) -> None:
         self._agreed = agreed
         self._patience = patience
-        self._chosen: int | None = None
-        self._rival: int | None = None
+        self._silence_s = silence_s
+        self._chosen: tuple[int, object] | None = None
+        self._heard_s = 0.0
+        self._rival: tuple[int, object] | None = None
         self._in_a_row = 0
 
-    def takes(self, ssrc: int) -> bool:
-        """True if a packet of this sender belongs to the stream."""
-        if ssrc == self._chosen:
-            self._in_a_row = 0
-            return True
-        self._in_a_row = self._in_a_row + 1 if ssrc == self._rival else 1
-        self._rival = ssrc
-        if self._chosen is not None and ssrc != self._agreed and self._in_a_row < self._patience:
-            return False
-        self._chosen, self._rival, self._in_a_row = ssrc, None, 0
+    def takes(self, ssrc: int, sender: object, now_s: float) -> bool:
+        """True if a packet of this sender belongs to the stream.
+
+        Args:
+            ssrc: the number that the packet bears.
+            sender: where it came from.
+            now_s: when, on any clock that never goes back.
+        """
+        who = (ssrc, sender)
+        if who != self._chosen:
+            self._in_a_row = self._in_a_row + 1 if who == self._rival else 1
+            self._rival = who
+            if self._chosen is not None and not self._replaces(self._chosen[0], ssrc, now_s):
+                return False
+        self._chosen, self._heard_s, self._rival = who, now_s, None
         return True
+
+    def _replaces(self, chosen_ssrc: int, ssrc: int, now_s: float) -> bool:
+        if ssrc == self._agreed != chosen_ssrc:
+            return True
+        return self._in_a_row >= self._patience and now_s - self._heard_s >= self._silence_s
 
 
 _SETTLING = 8

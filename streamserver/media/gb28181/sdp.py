@@ -72,18 +72,14 @@ class Answer:
     Attributes:
         media_ip: where the media comes from.
         media_port: its port.
-        setup: the device's part in a TCP connection: ``active``, ``passive`` or empty.
         ssrc: ten digits; ``None`` if the device does not say.
         payloads: RTP payload number -> encoding, e.g. ``{96: "PS/90000"}``.
-        filesize: bytes of the recording; ``None`` if the device does not say.
     """
 
     media_ip: str
     media_port: int
-    setup: str = ""
     ssrc: str | None = None
     payloads: Mapping[int, str] = field(default_factory=dict)
-    filesize: int | None = None
 
 
 def new_ssrc(server_id: str, *, playback: bool) -> str:
@@ -124,27 +120,17 @@ def parse_answer(body: bytes) -> Answer:
         raise SourceError("the device's answer names no video (SDP without an m=video line)")
     if not 0 < int(media["port"]) < 65536:
         raise SourceError(f"the device's answer refuses the video (SDP with port {media['port']})")
-    attributes = _values(lines, "a")
     ssrcs = [value for value in _values(lines, "y") if _SSRC.fullmatch(value)]
-    sizes = _after(attributes, "filesize:", r"[0-9]{1,18}")
     return Answer(
         media_ip=_connection_ip(lines),
         media_port=int(media["port"]),
-        setup=next(iter(_after(attributes, "setup:", r"(?i:active|passive|actpass)")), "").lower(),
         ssrc=f"{ssrcs[0]:0>10}" if ssrcs else None,
-        payloads=_payloads(media["payloads"].split(), attributes),
-        filesize=int(sizes[0]) if sizes else None,
+        payloads=_payloads(media["payloads"].split(), _values(lines, "a")),
     )
 
 
 def _values(lines: list[str], kind: str) -> list[str]:
     return [line[2:].strip() for line in lines if line.startswith(f"{kind}=")]
-
-
-def _after(attributes: list[str], prefix: str, pattern: str) -> list[str]:
-    """The values of the attributes of this name that look as they should."""
-    values = [attribute[len(prefix) :].strip() for attribute in attributes if attribute.startswith(prefix)]
-    return [value for value in values if re.fullmatch(pattern, value, re.ASCII)]
 
 
 def _connection_ip(lines: list[str]) -> str:

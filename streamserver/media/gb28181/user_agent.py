@@ -11,16 +11,14 @@ from streamserver.core.gb28181_address import Gb28181Address
 from streamserver.media.gb28181 import manscdp, writer
 from streamserver.media.gb28181.answering import Answered, response_to
 from streamserver.media.gb28181.dialog import Dialog
-from streamserver.media.gb28181.endpoint import NoResponse, Timing
-from streamserver.media.gb28181.line import Line, Patience, open_transport
+from streamserver.media.gb28181.endpoint import NoResponse, Patience, Timing
+from streamserver.media.gb28181.line import Line, open_transport
 from streamserver.media.gb28181.message import Request, Response, tag_of
 from streamserver.media.gb28181.reasons import invite_refused
 from streamserver.media.gb28181.registration import Registration
-from streamserver.media.gb28181.sdp import Answer, Offer, offer_body, parse_answer
+from streamserver.media.gb28181.sdp import Offer, offer_body, parse_answer
 from streamserver.media.gb28181.transport import Remote, look_up, route_to
 from streamserver.media.gb28181.writer import Call, new_token
-
-__all__ = ["Answer", "Dialog", "Offer", "Timing", "UserAgent"]
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from streamserver.core.source_monitor import SourceMonitor, SourceReport
 from streamserver.core.states import SourceState
 from streamserver.media import live
 from streamserver.media.gb28181 import connection, connector
-from streamserver.media.gb28181.user_agent import Timing, UserAgent
+from streamserver.media.gb28181.endpoint import Timing
+from streamserver.media.gb28181.user_agent import UserAgent
 from streamserver.media.sources import SourceFrame, SourceSpec, open_source
 from tests.media.gb28181.conftest import Recorded
 from tests.media.gb28181.device import PASSWORD, Device, Faults
@@ -195,20 +196,31 @@ def test_a_device_that_waits_for_our_connection_is_connected_to(
 @pytest.mark.parametrize(
     ("faults", "reason"),
     [
-        (Faults(refuse=403), "the platform forbids the stream (403 No)"),
-        (Faults(refuse=486), "the device is busy (486 No)"),
+        (Faults(refuse=403), "the platform forbids the stream (403 No); allow this server's id to watch the channel"),
+        (Faults(refuse=486), "the device is busy (486 No); it may allow only so many viewers at once"),
         (Faults(silent=True), "the platform did not answer within 1 s when it was asked for the stream"),
-        (Faults(no_media=True), "the platform has accepted the stream, and for 1 s no media has come"),
+        (
+            Faults(no_media=True),
+            "the platform has accepted the stream, and for 1 s no media has come; "
+            "open the media port of this server to the device, see docs/sources.md",
+        ),
     ],
     ids=["403", "486", "silent", "no media"],
 )
-def test_a_stream_that_is_not_to_be_had_says_why_and_is_asked_for_again(
+def test_a_stream_that_is_not_to_be_had_says_why_with_the_cure_and_is_asked_for_again(
     h264: Recorded, faults: Faults, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "FIRST_MEDIA_S", 1.0)
     with Device(h264.clip, faults=faults) as device:
         assert reasons_of_failures(device.address(), 2) == [reason] * 2
     assert device.seen.count("INVITE") >= 2
+
+
+def test_a_refusal_by_the_camera_does_not_cost_the_registration(h264: Recorded) -> None:
+    with Device(h264.clip, faults=Faults(refuse=486)) as device:
+        reasons = reasons_of_failures(device.address(), 4)
+    assert [reason.split(" (")[0] for reason in reasons] == ["the device is busy"] * 4
+    assert device.seen == ["REGISTER", "REGISTER", *["INVITE", "ACK"] * 4, "REGISTER", "REGISTER"]
 
 
 def test_a_wrong_password_is_told_from_all_else_and_never_shown(

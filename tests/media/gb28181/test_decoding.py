@@ -49,6 +49,15 @@ def test_garbage_in_mid_stream_is_left_out(decoding: Decoding, h264: Recorded) -
     assert np.array_equal(images[-1], h264.images_bgr[19])
 
 
+def test_data_without_an_end_of_a_picture_is_thrown_away(h264: Recorded) -> None:
+    monitor = SourceMonitor()
+    before, after = pieces(h264, "h264", 10), pieces(h264, "h264", 20)
+    endless = [("h264", Piece(b"\x42" * (1 << 20), "h264", number)) for number in range(40)]
+    images = [decoded.picture.bgr for decoded in AvDecoding(monitor.broken).pictures(iter([*before, *endless, *after]))]
+    assert monitor.report().broken >= 2
+    assert np.array_equal(images[-1], h264.images_bgr[19])
+
+
 def test_why_the_video_ended_reaches_whoever_reads_it(decoding: Decoding, h264: Recorded) -> None:
     def broken_off() -> Iterator[tuple[str, Piece]]:
         yield from pieces(h264, "h264", 10)

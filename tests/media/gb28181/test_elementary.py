@@ -54,6 +54,16 @@ def test_a_unit_that_has_lost_a_part_is_given_as_far_as_it_has_come(codec: str) 
     assert unpacker.feed(packet(UNITS[codec][0])) == [Piece(START_CODE + UNITS[codec][0], codec, 3600)]
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_unit_without_an_end_is_given_as_far_as_it_has_come(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.media.gb28181.elementary._LARGEST_UNIT_BYTES", 1000)
+    unpacker = NalUnpacker(codec)
+    start, middle, _ = fragments(codec, UNITS[codec][2])
+    found = [piece for payload in [start, *[middle] * 100] for piece in unpacker.feed(packet(payload))]
+    assert [1000 < len(piece.data) < 1200 for piece in found] == [True]
+    assert unpacker.finish() == []
+
+
 def test_times_go_on_when_the_rtp_clock_wraps() -> None:
     unpacker = NalUnpacker("h264")
     found = [unpacker.feed(packet(b"\x65x", timestamp=time))[0].pts for time in (0xFFFFFF00, 0x100)]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -57,6 +59,40 @@ def test_what_comes_before_the_answer_is_kept() -> None:
         sender.sendto(rtp(1), (HOST, receiver.port))
         receiver.expect(99, sender=(HOST, 1))
         assert [packet.ssrc for packet in taken(receiver, 1)] == [7]
+    receiver.close()
+
+
+def test_another_call_that_sends_to_our_port_has_no_turn_between_our_pictures() -> None:
+    receiver = UdpReceiver(HOST, 0)
+    receiver.expect(7, sender=(HOST, 1))
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+    ):
+        for number in range(12):
+            ours.sendto(rtp(number), (HOST, receiver.port))
+            for late in range(20):
+                other.sendto(rtp(20 * (number % 10) + late, 8), (HOST, receiver.port))
+                other.sendto(rtp(20 * (number % 10) + late, 7), (HOST, receiver.port))
+        packets = taken(receiver, 12)
+    assert [(packet.ssrc, packet.sequence, packet.after_loss) for packet in packets] == [
+        (7, number, False) for number in range(12)
+    ]
+    receiver.close()
+
+
+def test_datagrams_that_nobody_takes_do_not_pile_up_even_if_they_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.media.gb28181.receiver._LARGEST_BACKLOG_BYTES", 10_000)
+    receiver = UdpReceiver(HOST, 0)
+    receiver.expect(7, sender=(HOST, 1))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(1000):
+            sender.sendto(b"", (HOST, receiver.port))
+        while len(receiver._backlog) < 39:
+            time.sleep(0.01)
+        assert len(receiver._backlog) <= 40
+        numbers = itertools.count()
+        taken(receiver, 10, lambda: sender.sendto(rtp(next(numbers)), (HOST, receiver.port)) and None)
     receiver.close()
 
 
@@ -136,3 +172,18 @@ def test_a_device_that_does_not_listen_is_named(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(SourceError, match=f"media port 127.0.0.1:{port} takes no TCP connection"):
             receiver.expect(7, sender=(HOST, port))
         receiver.close()
+
+
+def test_an_attempt_to_connect_that_nobody_answers_leaves_time_for_a_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = threading.Event()
+
+    def black_hole(address: tuple[str, int], timeout: float) -> socket.socket:
+        stopping.set()
+        assert timeout < 2, "of the 5 s that a stop may take, BYE and the end of the registration need 3"
+        raise TimeoutError
+
+    monkeypatch.setattr("streamserver.media.gb28181.receiver.socket.create_connection", black_hole)
+    receiver = TcpReceiver(HOST, 0, listening=False, stopping=stopping)
+    with pytest.raises(SourceError, match="takes no TCP connection"):
+        receiver.expect(7, sender=(HOST, 1))
+    receiver.close()

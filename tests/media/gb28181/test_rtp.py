@@ -121,15 +121,19 @@ def test_it_keeps_no_more_than_its_window_of_a_sender_that_jumps_about() -> None
 @pytest.mark.parametrize(
     ("agreed", "senders", "taken"),
     [
-        (5, [5, 5], [True, True]),
-        (5, [7, 7], [True, True]),
-        (5, [7, 5, 7], [True, True, False]),
-        (None, [7, 8, 7, 8, 7], [True, False, True, False, True]),
-        (None, [7, 8, 8, 8, 9, 8], [True, False, False, True, False, True]),
+        (5, "5a0.0 5a0.1", "yy"),
+        (5, "7a0.0 7a0.1", "yy"),
+        (5, "7a0.0 5a0.0 7a0.0", "yyn"),
+        (None, "7a0.0 8a0.0 7a9.0 8a9.0 7a9.0", "ynyny"),
+        (None, "7a0.0 8a0.6 8a0.6 8a0.6 9a0.6 8a0.6", "ynnyny"),
+        (5, "5a0.0 7a0.0 7a0.0 7a0.0 7a0.4 5a0.4 7a0.8 7a0.8 7a1.0 5a1.0", "ynnnnynnyy"),
+        (5, "5a0.0 7a0.6 7a0.6 7a0.6 7a0.6", "ynnyy"),
+        (5, "5a0.0 5b0.0 5b0.1 5b0.2 5a0.2 5b0.8 5b0.8 5b0.8", "ynnnynny"),
     ],
 )
-def test_the_sender_agreed_upon_is_preferred_and_another_is_followed_after_a_few_packets(
-    agreed: int | None, senders: list[int], taken: list[bool]
+def test_the_sender_agreed_upon_is_preferred_and_another_is_followed_once_it_is_silent(
+    agreed: int | None, senders: str, taken: str
 ) -> None:
-    choice = SenderChoice(agreed, patience=3)
-    assert [choice.takes(ssrc) for ssrc in senders] == taken
+    choice = SenderChoice(agreed, patience=3, silence_s=0.5)
+    packets = [(int(who[0]), who[1], float(who[2:])) for who in senders.split()]
+    assert "".join("y" if choice.takes(ssrc, sender, now_s) else "n" for ssrc, sender, now_s in packets) == taken

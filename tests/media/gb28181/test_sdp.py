@@ -81,14 +81,8 @@ def test_an_ssrc_has_ten_digits_kind_domain_and_serial() -> None:
 
 def test_an_answer_is_read() -> None:
     answer = parse_answer(ANSWER.encode())
-    assert (answer.media_ip, answer.media_port, answer.setup, answer.ssrc) == (
-        "192.0.2.6",
-        30002,
-        "active",
-        "0200001234",
-    )
+    assert (answer.media_ip, answer.media_port, answer.ssrc) == ("192.0.2.6", 30002, "0200001234")
     assert answer.payloads == {96: "PS/90000", 98: "H264/90000"}
-    assert answer.filesize == 1024
 
 
 @pytest.mark.parametrize(
@@ -100,8 +94,6 @@ def test_an_answer_is_read() -> None:
         ("y=0200001234", "y=none", "ssrc", None),
         ("a=rtpmap:96 PS/90000\r\n", "", "payloads", {96: "PS/90000", 98: "H264/90000"}),
         ("AVP 96 98", "AVP 97 98", "payloads", {98: "H264/90000"}),
-        ("a=filesize:1024", "a=filesize:", "filesize", None),
-        ("a=setup:ACTIVE", "a=setup:holdconn", "setup", ""),
         ("s=Play", "s=\xb5\xe3\xb2\xa5", "media_port", 30002),
     ],
 )
@@ -147,7 +139,6 @@ def test_other_notices_end_nothing(body: bytes, ended: bool) -> None:
         b"plain",
         b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
         b"<a>" * 30_000,
-        b"x" * (manscdp.MAX_BYTES + 1),
     ],
 )
 def test_what_is_no_command_is_left_alone(body: bytes) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from streamserver.core.errors import SourceError
 from streamserver.core.gb28181_address import Gb28181Address
+from streamserver.media.gb28181.endpoint import Timing
 from streamserver.media.gb28181.message import Request, Response, tag_of
-from streamserver.media.gb28181.user_agent import BYE_REASON, Offer, Timing, UserAgent
+from streamserver.media.gb28181.sdp import Offer
+from streamserver.media.gb28181.user_agent import BYE_REASON, UserAgent
 from tests.media.gb28181.sip_platform import SDP, Platform, answer, friendly
 
 SERVER, CHANNEL, US, PASSWORD = "34020000002000000001", "34020000001320000001", "34020000004000000001", "p@ss:w#rd"
@@ -117,6 +119,29 @@ def test_waiting_ends_when_the_stream_is_stopped(platform: Platform, agent: Make
         agent(stopping=stopping, timing=Timing(answer_s=60)).register()
 
 
+def test_a_flood_of_provisional_answers_does_not_hold_up_who_stops(platform: Platform, agent: MakeAgent) -> None:
+    stopping = threading.Event()
+
+    def flood(request: Request) -> list[Response]:
+        if request.method == "INVITE":
+            threading.Timer(0.2, stopping.set).start()
+            threading.Thread(target=ring, args=(answer(request, 180, "Ringing").to_bytes(),)).start()
+            return []
+        return friendly(request)
+
+    def ring(data: bytes) -> None:
+        while not platform.requests("CANCEL"):
+            platform.send(data)
+            time.sleep(0.002)
+
+    platform.brain = flood
+    one = agent(stopping=stopping, timing=Timing(first_resend_s=9, answer_s=9, ringing_s=9, goodbye_s=0.2))
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="is being stopped"):
+        one.invite(OFFER)
+    assert time.monotonic() - began < 4
+
+
 def test_a_registration_is_renewed_in_time_and_lives_on_keep_alives(platform: Platform, agent: MakeAgent) -> None:
     def brief(request: Request) -> list[Response]:
         return [answer(request, 200, "OK", ("Expires", "1"))] if request.method == "REGISTER" else friendly(request)
@@ -152,6 +177,32 @@ def test_a_platform_that_leaves_keep_alives_unanswered_has_lost_us(platform: Pla
     assert dialog.ended == "the platform does not answer keep-alives any more (2 in a row)"
     platform.brain = friendly
     assert one.invite(OFFER).ended is None  # registers anew
+
+
+def test_a_platform_that_answers_no_keep_alives_but_registers_us_again_is_there(
+    platform: Platform, agent: MakeAgent
+) -> None:
+    platform.brain = lambda request: [] if request.method == "MESSAGE" else friendly(request)
+    dialog = agent(timing=Timing(answer_s=0.3, keepalive_s=0.1, keepalive_misses=2)).invite(OFFER)
+    platform.wait_for_request("REGISTER", 3)
+    platform.wait_for(lambda message: isinstance(message, Request) and message.method == "MESSAGE", 10)
+    assert dialog.ended is None
+
+
+def test_a_platform_that_is_not_well_when_we_register_again_is_asked_later(
+    platform: Platform, agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamserver.media.gb28181.registration._RETRY_S", 0.1)
+
+    def ailing(request: Request) -> list[Response]:
+        if request.method == "REGISTER" and len(platform.requests("REGISTER")) in (1, 2):
+            return [answer(request, 503, "Service Unavailable")]
+        return [answer(request, 200, "OK", ("Expires", "3"))] if request.method == "REGISTER" else friendly(request)
+
+    platform.brain = ailing
+    dialog = agent().invite(OFFER)
+    platform.wait_for_request("REGISTER", 4)
+    assert dialog.ended is None
 
 
 def test_a_platform_that_has_forgotten_us_is_registered_at_anew(platform: Platform, agent: MakeAgent) -> None:
