@@ -93,6 +93,12 @@ class SourceError(StreamServerError):
     code = 5005
 
 
+class LoginRefusedError(SourceError):
+    """A source refused user or password; tried again less often than others, for cameras lock users out."""
+
+    code = 5016
+
+
 class SourceMissingError(SourceError):
     """A source that a retry cannot mend, e.g. a file that does not exist."""
 

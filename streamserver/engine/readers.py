@@ -45,7 +45,7 @@ class Subscription:
         if kept:
             frame.discontinuity, self._interrupted = self._interrupted, False
         frame.skipped = not kept
-        left_out = self.node.put(frame, newest_wins=self.channel.is_live)
+        left_out = self.node.put(frame, newest_wins=self.channel.newest_wins)
         self.dropped += sum(not older.skipped for older in left_out)
         return True
 

@@ -175,7 +175,7 @@ class Runner:
         return ""
 
     def _build(self, graph: Graph, channels: tuple[Channel, ...]) -> None:
-        live = any(channel.is_live for channel in channels)
+        live = any(channel.newest_wins for channel in channels)
         nodes: dict[int, Node] = {}
         for node in graph.nodes:
             worker = (SourceNode if node.is_source else Node)(

@@ -12,7 +12,7 @@ from streamserver.core.errors import AddressError, GraphError
 from streamserver.core.files import write_json
 from streamserver.core.pictures_address import DEFAULT_PORT, parse_pictures
 from streamserver.core.slips import nearest
-from streamserver.core.urls import LIVE_SOURCE_TYPES, local_path, source_type
+from streamserver.core.urls import LIVE_SOURCE_TYPES, has_end, local_path, source_type
 from streamserver.graph.fields import Fields, load_json, show
 
 SOURCE_TYPES = frozenset({"VIDEO", "IMG_DIR", "BASE64", *LIVE_SOURCE_TYPES})
@@ -139,8 +139,13 @@ class Channel:
 
     @property
     def is_live(self) -> bool:
-        """True for a source with a clock of its own: who falls behind loses pictures."""
+        """True for a source with a clock of its own."""
         return self.source_type in LIVE_SOURCE_TYPES
+
+    @property
+    def newest_wins(self) -> bool:
+        """True where who falls behind loses pictures: of a recording, as of a file, none is left out."""
+        return self.is_live and not has_end(self.url)
 
     @property
     def address(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import av
 
-from streamserver.core.errors import SourceError, SourceMissingError
+from streamserver.core.errors import LoginRefusedError, SourceError, SourceMissingError
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import for_ffmpeg, take_apart
 from streamserver.media import diagnosis
@@ -89,6 +89,8 @@ class AvConnector:
                 cure="let a media server read it and give its RTSP address, or install a PyAV built with that protocol",
             ) from e
         except av.FFmpegError as e:
+            if isinstance(e, av.error.HTTPUnauthorizedError):
+                raise LoginRefusedError(diagnosis.UNAUTHORIZED) from e
             raise SourceError(self._why_not_open(e, time.monotonic() - asked)) from e
         return connection
 

@@ -43,7 +43,7 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (av.error.HTTPClientError, "the server refused the request (4xx)"),
     (av.error.HTTPServerError, "the server has failed (5xx)"),
     (av.error.ExitError, diagnosis.NO_ANSWER),
-    (av.error.InvalidDataError, "this is not a video that can be read"),
+    (av.error.InvalidDataError, diagnosis.NO_VIDEO),
     (av.error.PermissionError, "no permission to read it"),
 )
 
@@ -115,6 +115,9 @@ class VideoReader:
         if self._decoder is None:
             self._container.close()
             raise SourceError("its video is of a kind that FFmpeg cannot decode")
+        if self._decoder.name in diagnosis.DRAWN_TEXT_CODECS:
+            self._container.close()
+            raise SourceError(diagnosis.NO_VIDEO)
         self._decoder.thread_count = 1
         for stream in self._container.streams:
             if stream is not self._stream:

@@ -21,6 +21,11 @@ def backoff_s(away_s: float) -> float:
     return max(_SHORTEST_BACKOFF_S, random.uniform(0.0, ceiling_s))
 
 
+def backoff_after_refusal_s() -> float:
+    """Seconds to wait after a login was refused: many cameras lock out who is refused five times in a minute."""
+    return random.uniform(_LONGEST_BACKOFF_S / 2, _LONGEST_BACKOFF_S)
+
+
 class Crowd:
     """Keeps the queue for turns short when more streams are away than there are turns; one for each stream.
 

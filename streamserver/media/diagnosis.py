@@ -23,6 +23,11 @@ UNAUTHORIZED = "the user name or the password was refused (401)"
 FORBIDDEN = "access was refused (403)"
 NOT_FOUND = "there is no such stream (404)"
 
+DRAWN_TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})
+"""FFmpeg paints texts as videos: that would show any text file of this machine to whoever asks for a picture."""
+
+NO_VIDEO = "this is not a video that can be read"
+
 _PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
 """Default ports of what begins with a TCP connection."""
 

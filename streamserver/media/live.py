@@ -12,10 +12,10 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
-from streamserver.core.errors import SourceError, SourceMissingError
+from streamserver.core.errors import LoginRefusedError, SourceError, SourceMissingError
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import has_end
-from streamserver.media.backoff import Crowd, backoff_s
+from streamserver.media.backoff import Crowd, backoff_after_refusal_s, backoff_s
 from streamserver.media.connection import Connection, Connector, Decoded
 from streamserver.media.frozen import FrozenWatch
 from streamserver.media.pacing import TimestampPacer
@@ -92,6 +92,7 @@ class _Stream:
         self._away_since: float | None = None
         self._last_reason = ""
         self._frozen = False
+        self._login_refused = False
         self._patience_s = 0.0
         self._crowd = Crowd()
 
@@ -106,6 +107,7 @@ class _Stream:
     def connection(self) -> Generator[SourceFrame, None, str | None]:
         """The frames of one connection; the generator's value is why it ended, ``None`` for the source's own end."""
         since: float | None = None
+        self._login_refused = False
         try:
             with closing(self._connector.connect()) as connection:
                 for frame in self._frames(connection):
@@ -118,6 +120,7 @@ class _Stream:
             raise
         except SourceError as e:
             reason = str(e)  # with its cure: this is what the operator reads
+            self._login_refused = isinstance(e, LoginRefusedError)
         if since is not None:
             self._make_good(time.monotonic(), since)
         return reason
@@ -137,7 +140,8 @@ class _Stream:
         now = time.monotonic()
         self._away_since = self._away_since or now
         away_s = now - self._away_since
-        delay_s = self._crowd.longer_s(backoff_s(away_s), away_s)
+        delay_s = backoff_after_refusal_s() if self._login_refused else backoff_s(away_s)
+        delay_s = self._crowd.longer_s(delay_s, away_s)
         self._monitor.reconnecting(reason)
         level = logging.DEBUG if reason == self._last_reason else logging.INFO
         logger.log(level, "%s: %s; connecting again in %.1f s", self._spec.masked_url, reason, delay_s)

@@ -15,12 +15,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from streamserver.core.errors import SourceError, SourceMissingError
+from streamserver.core.errors import LoginRefusedError, SourceError, SourceMissingError
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import for_ffmpeg
 from streamserver.media.asking import refusal
 from streamserver.media.connection import Decoded
-from streamserver.media.diagnosis import CAMERA_WORDS, NO_ANSWER, endpoint_of, why_no_name, why_not, words_for
+from streamserver.media.diagnosis import (
+    CAMERA_WORDS,
+    NO_ANSWER,
+    NO_VIDEO,
+    UNAUTHORIZED,
+    endpoint_of,
+    why_no_name,
+    why_not,
+    words_for,
+)
 from streamserver.media.opencv_reader import NO_KEY_FRAME, OpenCvReader
 from streamserver.media.sources import SourceSpec
 
@@ -83,7 +92,8 @@ class OpenCvConnector:
             if e.message == NO_KEY_FRAME:
                 self._probe = {"analyzeduration": f"{self._spec.silent_s * 1e6:.0f}", "probesize": "50000000"}
                 raise
-            raise SourceError(self._why_not_open(time.monotonic() - opened)) from e
+            reason = self._why_not_open(time.monotonic() - opened)
+            raise (LoginRefusedError if reason == UNAUTHORIZED else SourceError)(reason) from e
         return OpenCvConnection(reader, in_bursts=kind == "HTTP" and comes_in_bursts(self._spec.url))
 
     def close(self) -> None:
@@ -103,13 +113,13 @@ class OpenCvConnector:
         if waited_s >= _OPEN_TIMEOUT_S:
             return "nothing has come at this port" if self._spec.source_type == "UDP" else NO_ANSWER
         if self._spec.source_type == "UDP":
-            return _why_no_port(self._spec.url) or "this is not a video that can be read"
+            return _why_no_port(self._spec.url) or NO_VIDEO
         if self._spec.source_type == "RTSP":
             reason = f"the server knows the stream, but gives no video over {self._transport.upper()}"
             if self._spec.transport == "auto":
                 self._transport = _OTHER_TRANSPORT[self._transport]
             return reason
-        return "this is not a video that can be read"
+        return NO_VIDEO
 
 
 class OpenCvConnection:

@@ -8,7 +8,7 @@ from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
 from streamserver.core.urls import for_ffmpeg
 from streamserver.media.asking import refusal
-from streamserver.media.diagnosis import why_no_name, why_not
+from streamserver.media.diagnosis import NO_VIDEO, why_no_name, why_not
 from streamserver.media.opencv_reader import OpenCvReader
 
 _TIMEOUT_S = (10.0, 10.0)
@@ -64,4 +64,4 @@ class OpenCvFile:
 
 def _why_not_open(address: str, *, remote: bool) -> str:
     reason = (why_not(address, _ASK_TIMEOUT_S) or refusal(address, _ASK_TIMEOUT_S)) if remote else ""
-    return reason or "this is not a video that can be read"
+    return reason or NO_VIDEO

@@ -22,7 +22,7 @@ from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
 from streamserver.media.connection import Decoded, Luma
-from streamserver.media.diagnosis import NO_ANSWER
+from streamserver.media.diagnosis import DRAWN_TEXT_CODECS, NO_ANSWER, NO_VIDEO
 from streamserver.media.pacing import plausible_rate
 
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET; read when the first video is opened
@@ -128,6 +128,9 @@ class OpenCvReader:
             self._capture = _open_with_ffmpeg(address, options or {}, timeout_s, stopping or _NEVER)
         if not self._capture.isOpened():
             raise SourceError("OpenCV cannot open it")
+        if _codec(self._capture) in DRAWN_TEXT_CODECS:
+            self._capture.release()
+            raise SourceError(NO_VIDEO)
         self._size_wh = self._announced_size()
         if not all(self._size_wh):
             self._capture.release()

@@ -258,3 +258,16 @@ def test_keys_that_nobody_reads_and_look_like_others_are_told() -> None:
 def test_the_samples_own_demo_files_have_no_slips() -> None:
     found = {path.name: slips(read_demo(path)) for path in graphs_dir().glob("*/config/*_demo.json")}
     assert {name: told for name, told in found.items() if told} == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "source_type", "newest_wins"),
+    [
+        ("rtsp://cam/1", "RTSP", True),
+        (f"gb28181://{'1' * 20}:p@h?deviceid={'2' * 20}", "GB28181", True),
+        (f"gb28181_playback://{'1' * 20}:p@h?deviceid={'2' * 20}#begtime=1#endtime=2", "GB28181", False),
+        ("/clip.mp4", "VIDEO", False),
+    ],
+)
+def test_only_of_a_source_without_an_end_are_pictures_left_out(url: str, source_type: str, newest_wins: bool) -> None:
+    assert Channel(channel_id=0, url=url, source_type=source_type).newest_wins is newest_wins

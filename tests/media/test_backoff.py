@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from streamserver.media.backoff import Crowd, backoff_s
+from streamserver.media.backoff import Crowd, backoff_after_refusal_s, backoff_s
 
 
 def test_backoff_grows_to_half_a_minute_and_never_hammers() -> None:
@@ -46,3 +46,8 @@ def test_hundreds_of_dead_cameras_leave_the_queue_short() -> None:
         heapq.heappush(tries, (turn + crowds[number].longer_s(backoff_s(turn), turn), number))
     assert sum(queued) / len(queued) < 3.0
     assert len(queued) > 0.8 * 1800.0 / 0.22, "hardly a turn is left unused"
+
+
+def test_a_refused_login_is_not_tried_again_at_once() -> None:
+    waits = [backoff_after_refusal_s() for _ in range(200)]
+    assert 15 <= min(waits) < 20 < 25 < max(waits) <= 30

@@ -30,6 +30,7 @@ States = list[tuple[SourceState, str]]
 @pytest.fixture
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "backoff_s", lambda away_s: 0.01)
+    monkeypatch.setattr(live, "backoff_after_refusal_s", lambda: 0.01)
 
 
 @pytest.fixture
@@ -105,6 +106,25 @@ def test_a_stream_that_is_refused_says_why_and_is_tried_again(status: int, reaso
         spec = SourceSpec(url=camera.url, source_type="HTTP")
         assert list(open_source(spec, stopping=stopping, monitor=SourceMonitor(note))) == []
     assert states == [(SourceState.CONNECTING, "")] + [(SourceState.RECONNECTING, reason)] * 3
+
+
+def test_a_refused_login_waits_longer_than_another_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    monkeypatch.setattr(live, "backoff_s", lambda away_s: waits.append("short") or 0.0)
+    monkeypatch.setattr(live, "backoff_after_refusal_s", lambda: waits.append("long") or 0.0)
+    stopping = threading.Event()
+
+    def note(state: SourceState, why: str) -> None:
+        if state is SourceState.RECONNECTING:
+            camera.status = 404
+            if len(waits) == 3:
+                stopping.set()
+
+    with Camera(b"") as camera:
+        camera.status = 401
+        spec = SourceSpec(url=camera.url, source_type="HTTP")
+        assert list(open_source(spec, stopping=stopping, monitor=SourceMonitor(note))) == []
+    assert waits[:3] == ["long", "short", "short"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp"])

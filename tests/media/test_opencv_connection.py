@@ -31,6 +31,7 @@ States = list[tuple[SourceState, str]]
 @pytest.fixture
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "backoff_s", lambda away_s: 0.01)
+    monkeypatch.setattr(live, "backoff_after_refusal_s", lambda: 0.01)
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,7 @@ def servers() -> Iterator[Servers]:
 @pytest.fixture(autouse=True)
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "backoff_s", lambda away_s: 0.1)
+    monkeypatch.setattr(live, "backoff_after_refusal_s", lambda: 0.1)
 
 
 KINDS: dict[str, tuple[Callable[[Servers], str], dict[str, str]]] = {

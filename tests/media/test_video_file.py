@@ -230,3 +230,12 @@ def test_an_address_that_is_away_may_come_back_and_keeps_its_password(spec: Spec
 def test_a_kind_of_source_that_nobody_reads_is_named(spec: Spec) -> None:
     with pytest.raises(SourceMissingError, match=r"'WEBRTC' cannot be read.*RTSP.*VIDEO"):
         read_all(spec("webrtc://user:secret@127.0.0.1:5060", source_type="WEBRTC"))
+
+
+def test_a_text_is_no_video_although_ffmpeg_would_paint_it(spec: Spec, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("the key is under the mat\n" * 500)
+    with av.open(path) as painted:
+        assert painted.streams.video[0].codec_context.name == "ansi"
+    with pytest.raises(SourceMissingError, match="not a video that can be read"):
+        read_all(spec(path))

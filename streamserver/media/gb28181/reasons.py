@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamserver.core.errors import SourceError
+from streamserver.core.errors import LoginRefusedError, SourceError
 from streamserver.media.gb28181.message import Response
 
 _INVITE = {
@@ -49,4 +49,5 @@ def invite_refused(response: Response, *, channel: str, us: str) -> InviteRefuse
 def registration_refused(response: Response, *, us: str) -> SourceError:
     """Why we are not let in."""
     words, cure = _REGISTER.get(response.status, ("the platform refuses the registration", ""))
-    return SourceError(f"{words.format(us=us)} ({response.in_words})", cure=cure)
+    kind = LoginRefusedError if response.status in _UNAUTHORIZED else SourceError
+    return kind(f"{words.format(us=us)} ({response.in_words})", cure=cure)

@@ -33,6 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short pauses and limits, where waiting is not what is tested."""
     timing = Timing(first_resend_s=0.2, answer_s=1.0, probe_s=1.0, goodbye_s=0.3)
     monkeypatch.setattr(live, "backoff_s", lambda away_s: 0.01)
+    monkeypatch.setattr(live, "backoff_after_refusal_s", lambda: 0.01)
     monkeypatch.setattr(connector, "UserAgent", functools.partial(UserAgent, timing=timing))
 
 
