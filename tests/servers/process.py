@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 _PATIENCE_S = 60.0
@@ -47,7 +48,10 @@ class ServerProcess:
         self._process.stdin.write(self.told())
         self._process.stdin.close()
         try:
-            wait_until(lambda: self._ended() or self.is_up(), lambda: f"{command[4]} is up; {self.said()}")
+            wait_until(
+                lambda: self._ended() or (self._is_tethered() and self.is_up()),
+                lambda: f"{command[4]} is up; {self.said()}",
+            )
             assert not self._ended(), f"{command[4]} has ended: {self.said()}"
         except BaseException:
             self.stop()
@@ -77,6 +81,11 @@ class ServerProcess:
         """The last of what the program has printed."""
         self._said.seek(0)
         return self._said.read().decode(errors="replace")[-2000:]
+
+    def _is_tethered(self) -> bool:
+        """True once setpriv has given way to the program: before, the death of the test would go unnoticed."""
+        assert self._process is not None
+        return not Path(f"/proc/{self._process.pid}/cmdline").read_bytes().startswith(b"setpriv\0")
 
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
