@@ -6,7 +6,7 @@ import random
 
 _LONGEST_BACKOFF_S, _SHORTEST_BACKOFF_S = 30.0, 0.1
 _FIRST_CEILING_S = 1.0
-_SHARE_OF_ABSENCE = 1 / 8
+_SHARE_OF_ABSENCE = 1 / 12
 _LONGEST_IN_A_CROWD_S = 120.0
 _FORGET, _WEIGHT = 0.9, 2.0
 
@@ -14,8 +14,8 @@ _FORGET, _WEIGHT = 0.9, 2.0
 def backoff_s(away_s: float) -> float:
     """Seconds to wait before the next try of a stream that has been away for ``away_s``.
 
-    Full jitter: at random between (nearly) nothing and an eighth of the absence, at least 1 s and at most 30 s, so a
-    stream that is back is found within an eighth of the time that it was gone.
+    Full jitter: at random between (nearly) nothing and a twelfth of the absence, at least 1 s and at most 30 s, so a
+    stream that is back is found within a twelfth of the time that it was gone.
     """
     ceiling_s = min(_LONGEST_BACKOFF_S, max(_FIRST_CEILING_S, away_s * _SHARE_OF_ABSENCE))
     return max(_SHORTEST_BACKOFF_S, random.uniform(0.0, ceiling_s))
@@ -42,6 +42,6 @@ class Crowd:
         self._extra_s = _FORGET * self._extra_s + _WEIGHT * turn_s
 
     def longer_s(self, delay_s: float, away_s: float) -> float:
-        """``delay_s`` or more; if more, at most an eighth of the time that the stream has been away."""
+        """``delay_s`` or more; if more, at most a twelfth of the time that the stream has been away."""
         longest_s = max(delay_s, min(_LONGEST_IN_A_CROWD_S, away_s * _SHARE_OF_ABSENCE))
         return min(delay_s + self._extra_s, longest_s)
