@@ -140,7 +140,7 @@ class Server:
         if self._recorder:
             factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
             factory.set_launch(
-                f"( rtp{codec}depay name=depay0 ! {codec}parse config-interval=-1 ! {caps} ! "
+                f"( rtp{codec}depay name=depay0 ! {caps} ! {codec}parse config-interval=-1 ! {caps} ! "
                 "appsink name=sink sync=false emit-signals=true )"
             )
         else:

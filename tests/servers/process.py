@@ -85,7 +85,8 @@ class ServerProcess:
     def _is_tethered(self) -> bool:
         """True once setpriv has given way to the program: before, the death of the test would go unnoticed."""
         assert self._process is not None
-        return not Path(f"/proc/{self._process.pid}/cmdline").read_bytes().startswith(b"setpriv\0")
+        command = Path(f"/proc/{self._process.pid}/cmdline").read_bytes()
+        return bool(command) and not command.startswith(b"setpriv\0")
 
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
