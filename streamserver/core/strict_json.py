@@ -48,7 +48,7 @@ def parse_object(body: bytes, *, max_bytes: int) -> dict[str, Any]:
         raise too_large(max_bytes)
     content = _load(_decode(body))
     if not isinstance(content, dict):
-        raise BadRequestError(f"expected an object, got {describe(content)}", cure='send {"TaskID": …}')
+        raise BadRequestError(f"expected an object, got {describe(content)}", cure='send {"name": value, …}')
     _check(content)
     return content
 
@@ -96,7 +96,7 @@ def _load(text: str) -> Any:
         raise _too_deep("$") from e
     except json.JSONDecodeError as e:
         where = f"line {e.lineno} column {e.colno}"
-        raise BadRequestError(f"the body is not JSON: {e.msg} at {where}", cure='send {"TaskID": …}') from e
+        raise BadRequestError(f"the body is not JSON: {e.msg} at {where}", cure='send {"name": value, …}') from e
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
