@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from streamserver.core.picture import Picture
@@ -374,3 +375,29 @@ def test_each_connection_waits_for_its_turn(stream_bytes: bytes, tmp_path: Path)
         assert len(list(itertools.islice(frames, 30))) == 30
         assert camera.connections == 3
     assert struct.unpack("<8sd", turns.read_bytes())[1] >= began + 3 / 50.0
+
+
+@pytest.mark.usefixtures("quick_backoff")
+def test_timestamps_that_jump_forth_and_back_or_stand_still_do_not_matter(tmp_path: Path) -> None:
+    near = write_clip(tmp_path / "near.ts", frames=12)
+    with av.open(near) as source, av.open(tmp_path / "far.ts", "w", options={"output_ts_offset": "36000"}) as far:
+        copied = far.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copied
+                far.mux(packet)
+    jumping = near.read_bytes() + (tmp_path / "far.ts").read_bytes() + near.read_bytes()
+    with Camera(jumping) as camera:
+        frames = read_some(camera.url, 36, [])
+        assert camera.connections == 1
+    assert [frame.frame_id for frame in frames] == list(range(36))
+    assert [row for row, frame in enumerate(frames) if frame.discontinuity] == [0]
+
+    still = bytearray(write_clip(tmp_path / "still.flv", frames=12).read_bytes())
+    at = 13  # the file's header and the size of no tag before the first
+    while at < len(still):
+        size = int.from_bytes(still[at + 1 : at + 4])
+        still[at + 4 : at + 8] = bytes(4)  # a tag's time
+        at += 11 + size + 4
+    with Camera(bytes(still), content_type="video/x-flv") as camera:
+        assert [frame.frame_id for frame in read_some(camera.url, 12, [])] == list(range(12))
