@@ -151,10 +151,32 @@ class PortError(StreamServerError):
     code = 5009
 
 
+class StoreDamagedError(StoreError):
+    """A database is damaged; whoever opens it next moves it aside and restores what can be restored."""
+
+    code = 5017
+
+
+class DiskFullError(StreamServerError):
+    """The disk of the state folder is nearly full, so nothing new is accepted."""
+
+    code = 5018
+
+
 class DeliveryError(StreamServerError):
-    """A report address or the local folder did not take an alarm; the message names it, its secrets masked."""
+    """A report address or the local folder did not take an alarm; the message names it, its secrets masked.
+
+    Args:
+        message: names the address and what was wrong.
+        cure: what the reader can do about it.
+        retry_after_s: how long the address asked to be left alone, in seconds; ``None`` when it did not.
+    """
 
     code = 5010
+
+    def __init__(self, message: str, *, cure: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, cure=cure)
+        self.retry_after_s = retry_after_s
 
 
 class AlarmRefusedError(DeliveryError):

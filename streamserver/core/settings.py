@@ -56,10 +56,15 @@ class Settings:
     event_dir: str = _row("", "also keep every alarm here as JSON and JPEG; empty for no local copy")
     max_body_bytes: int = _row(1_000_000, "largest request body of the API", low=1000)
     log_level: str = _row("INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    heartbeat_timeout_s: float = _row(15.0, "silence after which a process counts as hung", low=1)
+    heartbeat_timeout_s: float = _row(10.0, "silence after which a process counts as hung", low=1)
     start_timeout_s: float = _row(300.0, "time a process may take until it is ready (a model download included)", low=1)
     stop_timeout_s: float = _row(5.0, "time a process has to end after SIGTERM", low=0.1)
-    drain_timeout_s: float = _row(60.0, "time a deleted task has to deliver what it raised", low=0)
+    drain_timeout_s: float = _row(
+        60.0, "time the client of a task that is over has to deliver; then the courier goes on with what is left", low=0
+    )
+    memory_limit_mb: int = _row(
+        4096, "memory of one process of a task, in megabytes, above which it is restarted as planned; 0 for off", low=0
+    )
     decoder: str = _row(
         "av", "who reads videos and streams: av (PyAV) or opencv (without GPL parts)", choices=("av", "opencv")
     )
@@ -70,6 +75,19 @@ class Settings:
     report_timeout_s: float = _row(10.0, "time a report address has to answer", low=0.1)
     outbox_max_mb: int = _row(
         1024, "alarms of one task that wait for a receiver, in megabytes; the oldest go first", low=1
+    )
+    retention_h: float = _row(
+        72.0, "hours of running for which an alarm that no receiver takes is kept; the oldest go first", low=0.01
+    )
+    report_concurrency: int = _row(
+        10, "reports that all tasks together have under way to one address", low=1, high=1000
+    )
+    report_secret: str = _row("", "key of the X-Signature header of reports; empty for no signature")
+    backup_interval_s: float = _row(3600.0, "time between two backups of each database", low=1)
+    disk_reserve_mb: int = _row(
+        64,
+        "space kept free in a ballast file for a full disk; creates are refused below as much again; 0 for off",
+        low=0,
     )
 
     @property

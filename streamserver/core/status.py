@@ -97,6 +97,8 @@ class ClientStatus(_Status):
         delivered: alarms that a receiver has confirmed.
         pending: alarms that wait for a receiver.
         dropped: alarms that were given up (retention), counted.
+        dead: alarms that every receiver refused for their own sake; they wait for a replay.
+        lost: alarms that were committed and went with a damaged file.
         last_error: why the last delivery failed, in words.
         per_algorithm: alarms raised by each algorithm, in the task's order.
     """
@@ -108,5 +110,22 @@ class ClientStatus(_Status):
     delivered: int = 0
     pending: int = 0
     dropped: int = 0
+    dead: int = 0
+    lost: int = 0
     last_error: str = ""
     per_algorithm: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class CourierStatus(_Status):
+    """The courier's view; ``run`` stays empty.
+
+    Attributes:
+        ready: it delivers.
+        boxes: outboxes that it looks after.
+        pending: alarms that wait in them.
+    """
+
+    ready: bool = False
+    boxes: int = 0
+    pending: int = 0

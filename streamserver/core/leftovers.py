@@ -1,0 +1,64 @@
+"""What supervisor, clients and courier tell each other of tasks that are over but still have alarms to deliver.
+
+The supervisor names the folders in ``<state_dir>/courier.json``; the courier delivers what waits in their outboxes, and
+leaves ``run/drained`` in each that has nothing left to deliver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamserver.core.files import read_json, write_json
+
+LIST_FILE = "courier.json"
+"""Keys of the tasks whose outboxes the courier delivers, relative to the state folder."""
+
+STATUS_FILE = "courier.status.json"
+"""The courier's heartbeat (``core.status.CourierStatus``), relative to the state folder."""
+
+DRAINED_FILE = "run/drained"
+"""There when nothing of a task waits for a receiver, relative to the task's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a drained outbox still holds: ``dead`` letters, which wait for a replay until ``until`` (epoch seconds)."""
+
+    dead: int = 0
+    until: float = 0.0
+
+
+def write_list(state_path: Path, keys: Iterable[str]) -> None:
+    """Names the tasks that the courier looks after."""
+    write_json(state_path / LIST_FILE, {"keys": sorted(keys)}, sync=True)
+
+
+def read_list(state_path: Path) -> frozenset[str]:
+    """The tasks that the courier looks after; none when the file is absent or unreadable."""
+    content: Any = read_json(state_path / LIST_FILE)
+    keys = content.get("keys") if isinstance(content, dict) else None
+    return frozenset(key for key in keys if isinstance(key, str)) if isinstance(keys, list) else frozenset()
+
+
+def mark_drained(folder: Path, drained: Drained) -> None:
+    """Remembers that nothing of the task in ``folder`` waits; raises ``OSError``."""
+    write_json(folder / DRAINED_FILE, {"dead": drained.dead, "until": drained.until}, sync=True)
+
+
+def read_drained(folder: Path) -> Drained | None:
+    """What ``mark_drained`` wrote, or ``None`` while something may wait; an empty file counts as no dead letters."""
+    if not (folder / DRAINED_FILE).exists():
+        return None
+    content: Any = read_json(folder / DRAINED_FILE)
+    try:
+        return Drained(int(content["dead"]), float(content["until"]))
+    except (TypeError, ValueError, KeyError):
+        return Drained()
+
+
+def forget_drained(folder: Path) -> None:
+    """Something may wait again: a client that raises alarms starts, or dead letters are replayed."""
+    (folder / DRAINED_FILE).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Proof by faults: the real server, real engines, receivers that keep a ledger, and faults."""
