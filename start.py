@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +17,18 @@ from streamserver.core.errors import StreamServerError
 from streamserver.core.settings import ENV_PREFIX, PROJECT_DIR, Settings
 from streamserver.launchers.local import PARENT_PID_VARIABLE
 from streamserver.supervise import lock, preflight
-from streamserver.supervise.guard import Guard, Pulse
+from streamserver.supervise.guard import Guard
+from streamserver.supervise.notify import Notifier
+from streamserver.supervise.pulse import Pulse, WebProbe, last_change, web_beat_file
+
+_WEB_START_S = 60.0
+"""Time until the API has to answer first; on a quiet machine it takes two seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
+    if os.getpid() == 1:  # the kernel ignores for the first process of a container what it has no handler for
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     environment = _environment(_parser().parse_args(arguments))
     try:
         chosen = settings.load(environment=environment)
@@ -37,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment=environment,
         cwd=PROJECT_DIR,
         patience_s=chosen.stop_timeout_s + 10,
-        pulses={"supervisor": _supervisor_pulse(chosen)},
+        pulses={"supervisor": _supervisor_pulse(chosen), "web": _web_pulse(chosen)},
         fresh_start_code=exitcodes.STATE_LOST,
+        notifier=Notifier(os.environ),
     )
     guard.listen()
     host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
@@ -77,6 +86,18 @@ def _supervisor_pulse(chosen: Settings) -> Pulse:
     file = lock.lock_file(chosen.state_path)
     return Pulse(
         read=lambda: lock.last_beat(file), first_s=chosen.start_timeout_s, silence_s=chosen.heartbeat_timeout_s
+    )
+
+
+def _web_pulse(chosen: Settings) -> Pulse:
+    """Alive is who answers ``/livez``, or anybody else: in a burst of requests the question waits its turn."""
+    probe, file = WebProbe(chosen.host, chosen.port), web_beat_file(chosen.state_path)
+    probe.start()
+    return Pulse(
+        read=lambda: probe.answers + last_change(file),
+        first_s=_WEB_START_S,
+        silence_s=chosen.heartbeat_timeout_s,
+        with_children=True,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -12,14 +13,16 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamserver.core import exitcodes
 from streamserver.core.settings import PROJECT_DIR
 from streamserver.supervise import lock
+from streamserver.supervise.pulse import children_of
 from tests.supervise.house import is_alive, wait_until
 
 
@@ -60,10 +63,35 @@ def child_called(parent: int, part: str) -> int:
     return next((pid for pid in children if called(pid, part) and not called(pid, "tether")), 0)
 
 
+def asked(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, dict[str, Any]]:
+    """Status and content of a GET; 0 and nothing where nobody answers."""
+    try:
+        with closing(http.client.HTTPConnection(host, port, timeout=5)) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+    except (OSError, http.client.HTTPException):
+        return 0, {}
+
+
 @contextmanager
-def started(state: Path, port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    state: Path, port: int, *options: str, stderr: Path | None = None, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
+    """start.py; its stderr is a pipe, or a file where a test runs for long."""
     argv = [sys.executable, str(PROJECT_DIR / "start.py"), f"--port={port}", f"--state_dir={state}", *options]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=state.parent) as process:
+    with ExitStack() as stack:
+        errors = stack.enter_context(stderr.open("w")) if stderr else subprocess.PIPE
+        process = stack.enter_context(
+            subprocess.Popen(
+                argv,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                cwd=state.parent,
+                env=os.environ | variables,
+            )
+        )
         try:
             yield process
         finally:
@@ -141,15 +169,101 @@ def test_a_bad_setting_is_one_clear_line(tmp_path: Path) -> None:
     assert error.count("\n") == 1
 
 
-def test_a_damaged_database_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
-    file = tmp_path / "state" / "tasks.sqlite"
-    file.write_bytes(b"no database" * 1000)
-    with started(tmp_path / "state", free_port()) as process:
-        _, error = process.communicate()
-    assert process.returncode == exitcodes.USAGE
-    assert error.startswith(f"start.py: the task database {file} cannot be used: file is not a database; put a backup")
-    assert error.count("\n") == 1
+@pytest.mark.e2e
+def test_a_damaged_database_is_moved_aside_and_told_by_readyz(tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state"
+    state.mkdir()
+    (state / "tasks.sqlite").write_bytes(b"no database" * 1000)
+    with started(state, port, stderr=tmp_path / "err") as process:
+        wait_until(lambda: answers(port), "the API answers")
+        wait_until(lambda: asked(port, "/readyz")[0] == 200, "it is ready")
+        notes = str(asked(port, "/readyz")[1]["Notes"])
+        process.terminate()
+        assert process.wait() == 0
+    assert "tasks.sqlite" in notes
+    assert [file.read_bytes() for file in state.glob("tasks.sqlite.damaged-*[0-9]")] == [b"no database" * 1000]
+
+
+@pytest.mark.e2e
+def test_a_web_process_that_hangs_is_found_and_replaced(tmp_path: Path) -> None:
+    """Its worker, then its arbiter is stopped; after each, the API answers again, from another process."""
+    port, state = free_port(), tmp_path / "state"
+    with started(state, port, stderr=tmp_path / "err") as process:
+        wait_until(lambda: asked(port, "/readyz")[0] == 200, "ready")
+        arbiter = child_called(process.pid, "gunicorn")
+        (worker,) = children_of(arbiter)
+        os.kill(worker, signal.SIGSTOP)
+        wait_until(lambda: not is_alive(worker), "the stopped worker is killed")
+        wait_until(lambda: asked(port, "/livez")[0] == 200, "it answers")
+        assert child_called(process.pid, "gunicorn") == arbiter, "the arbiter started another worker"
+        os.kill(arbiter, signal.SIGSTOP)
+        wait_until(lambda: child_called(process.pid, "gunicorn") not in (0, arbiter), "another arbiter")
+        wait_until(lambda: asked(port, "/livez")[0] == 200, "it answers again")
+        process.terminate()
+        assert process.wait() == 0
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "localhost"])
+def test_whatever_the_address_systemd_hears_that_it_is_ready_and_alive(host: str, tmp_path: Path) -> None:
+    port, state = free_port(), tmp_path / "state"
+    address = f"\0stream-server-test-{os.getpid()}-{port}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(90)
+        variables = {"NOTIFY_SOCKET": f"@{address[1:]}", "WATCHDOG_USEC": "3000000"}
+        with started(state, port, f"--host={host}", stderr=tmp_path / "err", **variables) as process:
+            said = [manager.recv(200)]
+            while not said[-1].startswith(b"READY=1"):
+                said.append(manager.recv(200))
+            loopback = "::1" if host == "::" else "127.0.0.1"
+            assert asked(port, "/readyz", loopback)[1]["Checks"]["supervisor"]["Ok"]
+            assert set(said[:-1]) <= {b"WATCHDOG=1"}
+            while manager.recv(200) != b"WATCHDOG=1":
+                pass
+            process.terminate()
+            while manager.recv(200) != b"STOPPING=1":
+                pass
+            assert process.wait() == 0
+
+
+def unshare_works() -> bool:
+    """Whether a namespace of processes can be made here."""
+    return subprocess.run(["unshare", "-pf", "--mount-proc", "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.e2e
+def test_as_the_first_process_of_a_container_it_buries_orphans_and_ends_cleanly(tmp_path: Path) -> None:
+    if not unshare_works():
+        pytest.skip("no right to make a namespace")
+    port, state = free_port(), tmp_path / "state"
+    orphan = "(sleep 1 & exec setsid sleep 0.5) & exec"
+    start = f"{sys.executable} {PROJECT_DIR / 'start.py'} --port={port} --state_dir={state}"
+    argv = ["unshare", "-pf", "--mount-proc", "sh", "-c", f"{orphan} {start}"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as outside:
+        try:
+            wait_until(lambda: asked(port, "/readyz")[0] == 200, "ready")
+            (first,) = children_of(outside.pid)
+            assert called(first, "start.py")
+            web = child_called(first, "gunicorn")
+            os.kill(web, signal.SIGKILL)
+            wait_until(lambda: child_called(first, "gunicorn") not in (0, web), "web is back")
+            wait_until(lambda: not any(is_zombie(pid) for pid in children_of(first)), "no zombies")
+            wait_until(lambda: not any(called(pid, "sleep") for pid in children_of(first)), "orphans are buried")
+            everybody = descendants(outside.pid)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(first, number)
+            assert outside.wait() == 0
+        finally:
+            outside.kill()
+    assert not any(is_alive(pid) for pid in everybody)
+
+
+def is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] == "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.e2e

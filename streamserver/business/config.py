@@ -6,6 +6,7 @@ import argparse
 import ast
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from streamserver.core.errors import ConfigError
 from streamserver.core.secrets import register
 from streamserver.core.settings import Settings
 from streamserver.core.urls import is_http_url, mask_credentials, masked
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,14 @@ class ClientConfig:
     algorithms: tuple[AlgorithmSpec, ...]
     outbox_file: Path
     task_dir: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressee:
+    """Where the alarms of a task go, and in whose name."""
+
+    task_id: str
+    report_urls: tuple[str, ...]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -106,6 +117,31 @@ def load_config(file: Path) -> ClientConfig:
         outbox_file=task_dir / "outbox.sqlite",
         task_dir=task_dir,
     )
+
+
+def load_addressee(folder: Path) -> Addressee:
+    """Where the alarms of the task in ``folder`` go: as client.json says, or request.json where that is unreadable.
+
+    Raises:
+        ConfigError: neither file says it.
+    """
+    file = folder / "client.json"
+    try:
+        read = _Reader(str(file), "$", json.loads(file.read_bytes()))
+        return _addressee(read.get("task_id", str), read.get("report_urls", list), f"{file}: $.report_urls")
+    except (OSError, ValueError, RecursionError, ConfigError) as e:
+        _log.debug("%s: %s", file, e)
+    file = folder / "request.json"
+    try:
+        read = _Reader(str(file), "$", json.loads(file.read_bytes()))
+        reporting = _Reader(str(file), "$.Reporting", read.get("Reporting", dict))
+        return _addressee(read.get("TaskID", str), reporting.get("ReportUrlList", list), f"{file}: $.Reporting")
+    except (OSError, ValueError, RecursionError, ConfigError) as e:
+        raise ConfigError(f"{folder}: neither client.json nor request.json says where its alarms go: {e}") from e
+
+
+def _addressee(task_id: str, urls: Sequence[Any], where: str) -> Addressee:
+    return Addressee(task_id=task_id, report_urls=_report_urls(urls, where))
 
 
 def parse_urls(text: str) -> tuple[str, ...]:

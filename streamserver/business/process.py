@@ -9,22 +9,24 @@ import queue
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from streamserver import plugins
 from streamserver.business.app import MAX_BODY_BYTES, create_app
 from streamserver.business.config import ClientConfig, config_of, make_parser
-from streamserver.business.outbox import Outbox
+from streamserver.business.delivery import make_reporter
+from streamserver.business.opening import last_status, open_outbox, show_counters, show_errors
 from streamserver.business.reporter import Reporter
 from streamserver.business.server import AppServer
 from streamserver.business.session import AlgorithmSession
+from streamserver.business.upkeep import TendedOutbox
 from streamserver.core import exitcodes, logs
 from streamserver.core.errors import ConfigError, PortError, SampleError, StreamServerError
 from streamserver.core.processes import die_with_parent
 from streamserver.core.settings import PROJECT_DIR, Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus
-from streamserver.sinks.file import FileSink
-from streamserver.sinks.http import HttpSink
+from streamserver.outbox.box import Outbox
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +60,7 @@ def main(arguments: Sequence[str], *, project: Path = PROJECT_DIR) -> int:
     except StreamServerError as e:
         _log.error("%s", e)
         return _exit_code_of(e)
-    client = _Client(config, settings, commands, project)
-    return client.run(drain=options.drain)
+    return _Client(config, settings, commands, project).run(drain=options.drain)
 
 
 def _exit_code_of(error: StreamServerError) -> int:
@@ -83,18 +84,21 @@ class _Client:
         self._settings = settings
         self._commands = commands
         self._project = project
-        self._status = ClientStatus(run=config.run, pid=os.getpid(), per_algorithm=[0] * len(config.algorithms))
-        self._outbox: Outbox | None = None
+        self._status = _first_status(config)
+        self._known = replace(self._status)
+        self._outbox = TendedOutbox(self._open_outbox, on_open=self._make_reporter, on_change=self._wake_reporter)
         self._reporter: Reporter | None = None
+        self._draining = False
         self._sessions: list[AlgorithmSession] = []
         self._server: AppServer | None = None
 
     def run(self, *, drain: bool) -> int:
         """Works until a command ends it; whatever happens, the status says how it ended."""
+        self._draining = drain
         try:
             self._prepare_folder()
-            self._open(listen=not drain)
-            self._loop(draining=drain)
+            self._open(listen=not self._draining)
+            self._loop()
             return exitcodes.FINISHED
         except StreamServerError as e:
             _log.error("%s", e)
@@ -117,19 +121,9 @@ class _Client:
         self._beat()
 
     def _open(self, *, listen: bool) -> None:
-        config, settings = self._config, self._settings
-        self._outbox = Outbox(config.outbox_file, max_bytes=settings.outbox_max_mb * 1_000_000)
-        receivers = [
-            HttpSink(
-                url,
-                task_id=config.task_id,
-                connect_timeout_s=settings.report_connect_timeout_s,
-                total_timeout_s=settings.report_timeout_s,
-            )
-            for url in config.report_urls
-        ]
-        archive = FileSink(Path(settings.event_dir).expanduser().absolute()) if settings.event_dir else None
-        self._reporter = Reporter(self._outbox, receivers, archive)
+        """Opens the outbox and the port; without an outbox, which is tried again, alarms are refused."""
+        config = self._config
+        self._outbox.open()
         if listen:
             self._sessions = [self._session(position) for position in range(len(config.algorithms))]
             app = create_app(self._sessions)
@@ -137,10 +131,29 @@ class _Client:
             self._server.start()
             self._status.ready, self._status.port = True, self._server.port
             _log.info("task %r: listening on %s:%d", config.task_id, config.host, self._server.port)
-        self._reporter.start()
+        if self._reporter is not None:
+            self._reporter.start()
+        self._outbox.start()
+
+    def _open_outbox(self) -> Outbox:
+        return open_outbox(self._config.outbox_file, self._settings, self._known)
+
+    def _make_reporter(self, outbox: Outbox) -> None:
+        """A client that cannot listen must not begin to deliver: what is under way when it ends may come twice."""
+        config = self._config
+        self._reporter = make_reporter(
+            outbox, report_urls=config.report_urls, task_id=config.task_id, settings=self._settings
+        )
+        if self._outbox.tended:
+            self._reporter.start()
+        if self._draining:
+            self._reporter.hurry()
+
+    def _wake_reporter(self) -> None:
+        if self._reporter is not None:
+            self._reporter.wake()
 
     def _session(self, position: int) -> AlgorithmSession:
-        assert self._outbox is not None and self._reporter is not None
         spec = self._config.algorithms[position]
         return AlgorithmSession(
             plugins.load(spec.name, project=self._project),
@@ -154,26 +167,25 @@ class _Client:
 
     def _note_alarm(self) -> None:
         """Called by a request's thread: the alarm is delivered, and shown by the status, at once."""
-        assert self._reporter is not None
-        self._reporter.wake()
+        self._wake_reporter()
         self._commands.put(_BEAT)
 
-    def _loop(self, *, draining: bool) -> None:
-        if draining:
+    def _loop(self) -> None:
+        if self._draining:
             self._begin_drain()
         while True:
             self._beat()
-            if draining and self._drained():
+            if self._draining and self._drained():
                 _log.info("nothing is left to deliver")
                 return
             try:
-                command = self._commands.get(timeout=BEAT_INTERVAL_S if not draining else BEAT_INTERVAL_S / 5)
+                command = self._commands.get(timeout=BEAT_INTERVAL_S / 5 if self._draining else BEAT_INTERVAL_S)
             except queue.Empty:
                 continue
             if command == _STOP:
                 return
-            if command == _DRAIN and not draining:
-                draining = True
+            if command == _DRAIN and not self._draining:
+                self._draining = True
                 self._begin_drain()
 
     def _begin_drain(self) -> None:
@@ -185,23 +197,18 @@ class _Client:
             self._reporter.hurry()
 
     def _drained(self) -> bool:
-        assert self._outbox is not None
-        return self._outbox.counters.pending == 0 and not (self._server is not None and self._server.busy)
+        """Dead letters are not waited for: they want a person."""
+        box = self._outbox.box
+        return box is not None and not box.counters.pending and not (self._server is not None and self._server.busy)
 
     def _beat(self) -> None:
         status = self._status
         status.received = sum(session.received for session in self._sessions)
-        if self._outbox is not None:
-            counters = self._outbox.counters
-            status.events, status.delivered = counters.events, counters.delivered
-            status.pending, status.dropped = counters.pending, counters.dropped
-            for index, count in counters.per_algorithm:
-                if index < len(status.per_algorithm):
-                    status.per_algorithm[index] = count
-        errors = [self._reporter.last_error if self._reporter is not None else ""]
-        errors += [session.last_error for session in self._sessions]
-        status.last_error = "; ".join(error for error in errors if error)
-        if self._config.task_dir is not None:
+        if self._outbox.box is not None:
+            show_counters(status, self._outbox.box)
+        delivery = self._reporter.last_error if self._reporter is not None else ""
+        show_errors(status, self._outbox.problem, delivery, *(session.last_error for session in self._sessions))
+        if self._config.task_dir is not None and not self._outbox.hangs:
             try:
                 status.write(self._config.task_dir / CLIENT_FILE)
             except OSError as e:
@@ -216,6 +223,25 @@ class _Client:
             time.sleep(0.01)
         if self._reporter is not None and self._reporter.started and not self._reporter.stop(_FINISH_POST_S):
             _log.info("a POST in flight was left; its alarm stays pending")
-        if self._outbox is not None:
-            self._outbox.close()
+        self._outbox.stop(_FINISH_POST_S)
+        if self._outbox.box is not None:
+            self._outbox.box.close()
         self._beat()
+
+
+def _first_status(config: ClientConfig) -> ClientStatus:
+    """The counts of the process before, until the outbox tells them; the rest is this process's own."""
+    count = len(config.algorithms)
+    last = last_status(config.task_dir, config.run, algorithms=count) if config.task_dir else ClientStatus()
+    return ClientStatus(
+        run=config.run,
+        pid=os.getpid(),
+        events=last.events,
+        delivered=last.delivered,
+        pending=last.pending,
+        dropped=last.dropped,
+        dead=last.dead,
+        dead_reason=last.dead_reason,
+        lost=last.lost,
+        per_algorithm=[*last.per_algorithm, *([0] * count)][:count],
+    )

@@ -1,89 +1,76 @@
-"""The delivery thread: alarms from the outbox to the report addresses, so that no frame waits for a receiver."""
+"""The thread that delivers a task's alarms, so that no frame waits for a receiver."""
 
 from __future__ import annotations
 
 import logging
+import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from streamserver.business.outbox import Outbox, PendingEvent
-from streamserver.core.errors import AlarmRefusedError, DeliveryError, StoreError
-from streamserver.sinks.sink import Alarm, Sink
+from streamserver.business.dispatch import Dispatch
+from streamserver.business.posting import Post, PosterThreads
+from streamserver.business.receiver import Receiver
+from streamserver.core.errors import StoreError
+from streamserver.outbox.box import Outbox
+from streamserver.sinks.sink import Sink
 
 _log = logging.getLogger(__name__)
 
-BACKOFF_S = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0)
-"""The longest wait after the first, second, … failure of an alarm; the last one holds for all that follow."""
+_STORE_RETRY_S = 1.0
 
-MAX_PAUSE_S = 30.0
-"""The longest wait between two alarms while no address takes any."""
 
-PROBE_S = 60.0
-"""During an outage an alarm is tried at least this often, however long the alarms still have to wait."""
+class _Word:
+    """A message that is no result."""
 
-_OUTAGE_FAILURES = 2
-"""So many failures in a row are an outage; one may be the alarm's own fault."""
 
-_SLOW_S = 1.0
-_AVOID_S = 60.0
-"""An address that took longer than ``_SLOW_S`` to fail is the last one to be asked for this long."""
-
-_IDLE_S = 30.0
-_STORE_RETRY_S = 5.0
-_RECALL_INTERVAL_S = 60.0
+_WAKE, _HURRY, _STOP = _Word(), _Word(), _Word()
 
 
 class Reporter:
-    """Delivers alarms one after another.
-
-    Each alarm starts at the next address (round robin) and goes to the following ones at once when one fails. When all
-    have failed it waits its own random back-off, and the others wait a short pause that doubles with each failure in a
-    row: a dead receiver is not hammered, and one alarm that nobody takes does not hold up the rest.
-
-    After two failures in a row, and until something is delivered for the first time, an outage is assumed: then one
-    alarm is tried every ``PROBE_S`` at least, and the first success makes all that wait due (once a minute at most).
-    What a receiver refuses for a reason that lies in the alarm costs only that alarm a wait. An address that fails
-    slowly goes last for a while.
+    """Runs a ``Dispatch`` in a thread: results of POSTs, and what other threads want, come through one mailbox.
 
     Args:
         outbox: where alarms come from and their fate is written.
         receivers: report addresses; without any, an alarm is delivered once the archive has it.
         archive: a local copy, written first; its failure does not keep an alarm from the receivers.
-        now: seconds since the epoch.
+        clock: monotonic, in seconds.
         jitter: a random number between two limits.
     """
 
     def __init__(
         self,
         outbox: Outbox,
-        receivers: Sequence[Sink],
+        receivers: Sequence[Receiver],
         archive: Sink | None = None,
         *,
-        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.last_error = ""
-        self.archive_failures = 0
-        self._outbox = outbox
-        self._receivers = list(receivers)
-        self._archive = archive
-        self._now = now
-        self._jitter = jitter
-        self._first = 0
-        self._failures_in_a_row = 0
-        self._outage = True
-        self._tried_at = float("-inf")
-        self._avoid_until = [float("-inf")] * len(receivers)
-        self._pause_until = 0.0
-        self._recall = False
-        self._stepped_at = float("-inf")
-        self._recalled_at = float("-inf")
-        self._unrecorded: list[str] = []
-        self._wake_up = threading.Event()
-        self._stopping = threading.Event()
+        self._clock = clock
+        self._mailbox: queue.SimpleQueue[Post | _Word] = queue.SimpleQueue()
+        posters = PosterThreads(clock, self._mailbox.put)
+        self._dispatch = Dispatch(outbox, receivers, archive, posters, clock=clock, jitter=jitter)
+        self._store_error = ""
+        self._retry_at = float("-inf")
+        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    @property
+    def last_error(self) -> str:
+        """Why alarms are not delivered, in words; empty while they are."""
+        return self._store_error or self._dispatch.last_error
+
+    @property
+    def archive_failures(self) -> int:
+        """Local copies that could not be written."""
+        return self._dispatch.archive_failures
+
+    @property
+    def outage(self) -> bool:
+        """True while no address takes alarms."""
+        return self._dispatch.outage
 
     def start(self) -> None:
         """Starts the thread."""
@@ -96,147 +83,65 @@ class Reporter:
 
     def wake(self) -> None:
         """Says that the outbox holds something new."""
-        self._wake_up.set()
+        self._mailbox.put(_WAKE)
 
     def hurry(self) -> None:
         """Makes everything that waits due now, once; for a client that is about to go."""
-        self._outbox.retry_now()
-        self._pause_until = 0.0
-        self.wake()
+        self._mailbox.put(_HURRY)
 
     def stop(self, timeout_s: float) -> bool:
-        """Ends the thread after the POST in flight; False if that took longer (its alarm then stays pending)."""
-        self._stopping.set()
-        self.wake()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            return False
-        for sink in [*self._receivers, *([self._archive] if self._archive else [])]:
-            sink.close()
-        return True
+        """Ends the thread after the POSTs under way; False if that took longer (their alarms then stay pending).
 
-    def step(self) -> float:
-        """Delivers at most one alarm; returns the seconds after which another step makes sense, 0 for at once.
-
-        Raises:
-            StoreError: the outbox cannot be read or written.
+        It may be called again, to wait longer.
         """
-        while self._unrecorded:
-            self._outbox.delivered(self._unrecorded[0])
-            del self._unrecorded[0]
-        now = self._now()
-        if now < self._stepped_at:  # the clock was set back, which put off every next try
-            self._recall, self._recalled_at = True, float("-inf")
-        self._stepped_at = now
-        pause = self._pause_until - now
-        if 0 < pause <= MAX_PAUSE_S:
-            return pause
-        if self._recall and not 0 <= now - self._recalled_at < _RECALL_INTERVAL_S:
-            self._recall, self._recalled_at = False, now
-            self._outbox.retry_now()
-        events = self._outbox.due(now) or self._probe(now)
-        if events:
-            self._tried_at = now
-            self._deliver(events[0])
-            return 0.0
-        following = self._outbox.next_try()
-        return _IDLE_S if following is None else min(max(following - now, 0.0), _IDLE_S)
-
-    def _probe(self, now: float) -> list[PendingEvent]:
-        """During an outage, the alarm that is due next, before its time: the receiver may be back."""
-        if not self._outage or 0 <= now - self._tried_at < PROBE_S:
-            return []
-        return self._outbox.due(now + BACKOFF_S[-1])
+        self._mailbox.put(_STOP)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake_up.clear()
-            try:
-                wait_s = self.step()
-            except StoreError as e:
-                _log.error("alarms cannot be delivered: %s", e)
-                self.last_error = str(e)
-                wait_s = _STORE_RETRY_S
-            except Exception as e:  # noqa: BLE001  the thread must outlive whatever a sink or the outbox does
-                _log.exception("unexpected error while delivering")
-                self.last_error = repr(e)
-                wait_s = _STORE_RETRY_S
-            if wait_s > 0 and not self._stopping.is_set():
-                self._wake_up.wait(wait_s)
+        wait_s = 0.0
+        while not (self._stopping and self._dispatch.done):
+            self._read_mailbox(wait_s)
+            wait_s = self._retry_at - self._clock()
+            if wait_s <= 0 or self._stopping:
+                wait_s = self._step()
+        self._dispatch.rest()
 
-    def _deliver(self, event: PendingEvent) -> None:
-        alarm = Alarm(id=event.id, body=event.body, created=event.created, attempt=event.attempts + 1)
-        archive_error = self._write_archive(alarm, event)
-        error = self._send_round(alarm) if self._receivers else archive_error
-        if error is None:
-            self._succeeded(alarm)
-        else:
-            self._failed(event, error)
+    def _step(self) -> float:
+        try:
+            if self._stopping:
+                self._dispatch.finish()
+                return _STORE_RETRY_S
+            wait_s = self._dispatch.step()
+            self._store_error = ""
+            return wait_s
+        except StoreError as e:
+            _log.error("alarms cannot be delivered: %s", e)
+            return self._pause(str(e))
+        except Exception as e:  # noqa: BLE001  the thread must outlive whatever the outbox does
+            _log.exception("unexpected error while delivering")
+            return self._pause(repr(e))
 
-    def _write_archive(self, alarm: Alarm, event: PendingEvent) -> DeliveryError | None:
-        if self._archive is None or event.archived:
-            return None
-        error = _try_sink(self._archive, alarm)
-        if error is not None:
-            self.archive_failures += 1
-            _log.error("the local copy of an alarm could not be written: %s", error)
-        elif self._receivers:
-            self._outbox.archived(alarm.id)
-        return error
+    def _pause(self, error: str) -> float:
+        self._store_error = error
+        self._retry_at = self._clock() + _STORE_RETRY_S
+        if self._stopping:  # whoever stops the reporter closes the outbox too, so there is no later
+            self._dispatch.forget()
+        return _STORE_RETRY_S
 
-    def _send_round(self, alarm: Alarm) -> DeliveryError | None:
-        """Tries each address once; returns what was wrong with all of them, or ``None`` once one took the alarm."""
-        count = len(self._receivers)
-        turns = [(self._first + offset) % count for offset in range(count)]
-        self._first = (self._first + 1) % count
-        started = self._now()
-        errors = []
-        for position in sorted(turns, key=lambda i: started < self._avoid_until[i]):
-            before = time.monotonic()
-            error = _try_sink(self._receivers[position], alarm)
-            if error is None:
-                return None
-            errors.append(error)
-            if time.monotonic() - before > _SLOW_S:
-                self._avoid_until[position] = self._now() + _AVOID_S
-            if self._stopping.is_set():
-                break
-        refused = all(isinstance(error, AlarmRefusedError) for error in errors)
-        return (AlarmRefusedError if refused else DeliveryError)("; ".join(map(str, errors)))
+    def _read_mailbox(self, wait_s: float) -> None:
+        """Takes in all messages there are; waits for the first."""
+        try:
+            self._take(self._mailbox.get(timeout=max(wait_s, 0.0)))
+            while True:
+                self._take(self._mailbox.get_nowait())
+        except queue.Empty:
+            return
 
-    def _succeeded(self, alarm: Alarm) -> None:
-        self._recall = self._recall or self._outage
-        self._outage = False
-        self._failures_in_a_row, self._pause_until = 0, 0.0
-        self.last_error = ""
-        self._unrecorded.append(alarm.id)  # a disk that is full now must not lead to a second copy later
-        self._outbox.delivered(alarm.id)
-        self._unrecorded.remove(alarm.id)
-        if not self._receivers and self._archive is None:
-            _log.info("alarm %s: no report address and no event_dir, so it is only counted", alarm.id)
-
-    def _failed(self, event: PendingEvent, error: DeliveryError) -> None:
-        now = self._now()
-        self.last_error = str(error)
-        _log.warning("no receiver took an alarm: %s", error)
-        if not isinstance(error, AlarmRefusedError):
-            self._failures_in_a_row += 1
-            self._outage = self._outage or self._failures_in_a_row >= _OUTAGE_FAILURES
-            self._pause_until = now + min(MAX_PAUSE_S, 2.0 ** min(self._failures_in_a_row - 1, 10))
-        self._outbox.failed(event.id, now + retry_delay_s(event.attempts, self._jitter), str(error))
-
-
-def retry_delay_s(failures_before: int, jitter: Callable[[float, float], float]) -> float:
-    """The wait after an alarm's next failure: anything between 0 and the limit of ``BACKOFF_S``."""
-    return jitter(0.0, BACKOFF_S[min(failures_before, len(BACKOFF_S) - 1)])
-
-
-def _try_sink(sink: Sink, alarm: Alarm) -> DeliveryError | None:
-    try:
-        sink.send(alarm)
-    except DeliveryError as e:
-        return e
-    except Exception as e:  # noqa: BLE001  a sink that breaks must not hold up the alarms behind this one
-        _log.exception("sink %s", sink.name)
-        return DeliveryError(f"{sink.name}: {e!r}")
-    return None
+    def _take(self, message: Post | _Word) -> None:
+        if isinstance(message, Post):
+            self._dispatch.back(message)
+        elif message is _HURRY:
+            self._dispatch.hurry()
+        elif message is _STOP:
+            self._stopping = True

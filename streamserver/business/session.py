@@ -6,15 +6,16 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from streamserver.business.config import AlgorithmSpec
-from streamserver.business.outbox import NewEvent, Outbox
 from streamserver.business.sequence import FrameCounter, Place
+from streamserver.core import failpoints
 from streamserver.core.errors import SampleError
 from streamserver.core.results import WireFrame, objects_of
+from streamserver.outbox.box import NewEvent
 from streamserver.plugins import Algorithm
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,13 @@ class _Seen:
     place: Place
     message: dict[str, Any]
     names: list[Any]
+
+
+class Keeper(Protocol):
+    """Where alarms go: an ``Outbox``, or what stands for one."""
+
+    def add(self, events: Sequence[NewEvent]) -> int:
+        """Keeps alarms on the disk; returns how many were new. Raises ``StoreError``."""
 
 
 class AlgorithmSession:
@@ -55,7 +63,7 @@ class AlgorithmSession:
         task_id: str,
         src_id: str,
         replayable: bool,
-        outbox: Outbox,
+        outbox: Keeper,
         on_alarm: Callable[[], None] = lambda: None,
     ) -> None:
         self.received = 0
@@ -129,6 +137,8 @@ class AlgorithmSession:
         except SampleError as e:
             self._note_failure(e)
             names = []
+        if names:
+            failpoints.hit("raise.logic_done")
         return _Seen(place, _without_pictures(message) if names else {}, names)
 
     def _report(self, message: dict[str, Any], frame: WireFrame, seen: _Seen) -> None:
@@ -139,6 +149,7 @@ class AlgorithmSession:
             self._note_failure(e)
             body = b""
         if body:
+            failpoints.hit("raise.built")
             key = f"{self._spec.index}:{seen.place.loop}:{frame.frame_id}:0" if self._replayable else None
             if self._outbox.add([NewEvent(algorithm=self._spec.index, body=body, key=key)]):
                 self._on_alarm()

@@ -170,13 +170,17 @@ class DeliveryError(StreamServerError):
         message: names the address and what was wrong.
         cure: what the reader can do about it.
         retry_after_s: how long the address asked to be left alone, in seconds; ``None`` when it did not.
+        unreachable: nobody could be connected to, so the address cannot have got the alarm.
     """
 
     code = 5010
 
-    def __init__(self, message: str, *, cure: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, cure: str = "", retry_after_s: float | None = None, unreachable: bool = False
+    ) -> None:
         super().__init__(message, cure=cure)
         self.retry_after_s = retry_after_s
+        self.unreachable = unreachable
 
 
 class AlarmRefusedError(DeliveryError):

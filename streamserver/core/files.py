@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -28,6 +29,39 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = False) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_disk_full(error: OSError) -> bool:
+    """True when there is no room, or no more of it for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def rewrite_json(path: Path, value: Any) -> None:
+    """As ``write_json``; on a full disk the file that is there is written over, which takes no new space.
+
+    A reader may then see half of it once, which is no JSON. What is left of longer content is filled with blanks.
+
+    Raises:
+        OSError: it cannot be written, or the disk is full and there is no file yet, or one with less room.
+    """
+    try:
+        write_json(path, value)
+    except OSError as e:
+        if not is_disk_full(e) or not _write_over(path, value):
+            raise
+
+
+def _write_over(path: Path, value: Any) -> bool:
+    """Puts ``value`` into the blocks that ``path`` has; False when there is no file, or one that is too small."""
+    data = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    try:
+        with path.open("r+b", buffering=0) as file:
+            there = os.fstat(file.fileno())
+            if len(data) > max(there.st_size, 512 * there.st_blocks):
+                return False
+            return file.write(data.ljust(there.st_size)) >= len(data)
+    except OSError:
+        return False
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = None, sync: bool = False) -> None:

@@ -21,16 +21,21 @@ class Uuid7Source:
     Args:
         clock_ns: wall clock in nanoseconds since the epoch.
         random_bits: a random number of so many bits.
+        after: all identifiers are greater than this one.
     """
 
     def __init__(
-        self, *, clock_ns: Callable[[], int] = time.time_ns, random_bits: Callable[[int], int] = secrets.randbits
+        self,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        random_bits: Callable[[int], int] = secrets.randbits,
+        after: UUID | None = None,
     ) -> None:
         self._clock_ns = clock_ns
         self._random_bits = random_bits
         self._lock = threading.Lock()
-        self._last_ms = -1
-        self._counter = 0
+        self._last_ms = after.int >> 80 if after is not None else -1
+        self._counter = after.int >> 64 & _COUNTER_MAX if after is not None else 0
 
     def __call__(self) -> UUID:
         """The next identifier."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Container
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def end_with_the_reader() -> None:
@@ -23,3 +25,28 @@ def die_with_parent(expected_parent: int | None = None) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if expected_parent is not None and os.getppid() != expected_parent:
         os._exit(0)
+
+
+def adopt_orphans() -> bool:
+    """Makes this process the parent of descendants whose own parent has ended; ``False`` where the kernel refuses.
+
+    Who calls it has to wait for them (``bury_strangers``): the first process of a container may not.
+    """
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def bury_strangers(known: Container[int]) -> int:
+    """Waits for dead children whose pid is not in ``known``, which others wait for; returns how many there were.
+
+    The kernel shows one dead child at a time, so those behind a known one come at a later call.
+    """
+    count = 0
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return count
+        if ended is None or ended.si_pid in known:
+            return count
+        os.waitpid(ended.si_pid, 0)
+        count += 1

@@ -51,10 +51,39 @@ class TaskEntry(Answer):
     dropped: int = Field(alias="Dropped", description="live frames left out because the engine was busy")
     events: int = Field(alias="Events", description="alarms raised since the task was accepted")
     pending: int = Field(alias="Pending", description="alarms that wait for a receiver")
+    delivered: int = Field(alias="Delivered", description="alarms that a receiver has confirmed")
+    dead: int = Field(alias="Dead", description="alarms that every receiver refused; see /alarm/dead")
+    lost: int = Field(
+        alias="Lost",
+        description="alarms given up: kept for longer than the settings allow, or gone with a damaged file",
+    )
     restarts: int = Field(alias="Restarts", description="how often its processes were started again")
     since: str = Field(alias="Since", description="when State began, UTC, ISO 8601", examples=["2026-11-20T10:41:05Z"])
     detector: str = Field(alias="Detector", description="what really detects, e.g. motion; empty before it runs")
     algorithms: list[AlgorithmStatus] = Field(alias="Algorithms", description="in the order of the request")
+
+
+class DeadAlarm(Answer):
+    """An alarm that every receiver refused for its own sake; it waits for a replay."""
+
+    alarm_id: str = Field(alias="AlarmID", description="the id that each report carries as X-Alarm-Id")
+    task_id: str = Field(alias="TaskID", description="the task that raised it")
+    type: int | None = Field(
+        alias="Type", description="the algorithm that raised it; null when the task has it no more"
+    )
+    created: str = Field(
+        alias="Created", description="when it was raised, UTC, ISO 8601", examples=["2026-11-20T10:41:05Z"]
+    )
+    attempts: int = Field(alias="Attempts", description="how often it was sent")
+    reason: str = Field(alias="Reason", description="what the receivers said, in words")
+    bytes: int = Field(alias="Bytes", description="size of the report")
+
+
+class OutboxProblem(Answer):
+    """A task whose alarms cannot be looked at now."""
+
+    task_id: str = Field(alias="TaskID", description="name of the task")
+    reason: str = Field(alias="Reason", description="why, and the cure")
 
 
 class Reply(Answer):
@@ -74,3 +103,24 @@ class ListReply(Reply):
     """The answer to list."""
 
     result: list[TaskEntry] = Field(alias="Result", description="oldest first; ended tasks stay until they are deleted")
+
+
+class DeadReply(Reply):
+    """The answer to /alarm/dead."""
+
+    result: list[DeadAlarm] = Field(alias="Result", description="by AlarmID, which is oldest first")
+    more: bool = Field(alias="More", description="there are more; ask again with After")
+    problems: list[OutboxProblem] = Field(
+        default=[],
+        alias="Problems",
+        description="tasks whose dead letters cannot be read now; those of others are listed",
+    )
+
+
+class ReplayReply(Reply):
+    """The answer to /alarm/replay."""
+
+    replayed: int = Field(alias="Replayed", description="how many are on their way again")
+    problems: list[OutboxProblem] = Field(
+        default=[], alias="Problems", description="tasks whose dead letters cannot be reached now"
+    )

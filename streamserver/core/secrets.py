@@ -97,6 +97,12 @@ def register_all(addresses: Iterable[str]) -> None:
         register(address)
 
 
+def register_secret(secret: str) -> None:
+    """Notes a secret that stands in no address, e.g. a key among the settings."""
+    if secret:
+        _known.add(f"http://secret:{quote(secret, safe='')}@localhost/")
+
+
 def register_request(request: Mapping[str, Any]) -> None:
     """Notes the secrets of the addresses of a task's request, as the store keeps it."""
     register_all([request["InputSrc"]["StreamSrc"]["Address"], *request.get("Reporting", {}).get("ReportUrlList", ())])

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from streamserver.core.files import read_json, write_json
+from streamserver.core.files import read_json, rewrite_json
 
 ENGINE_FILE = "run/engine.json"
 """Where the engine writes its status, relative to the task's folder."""
@@ -21,6 +21,9 @@ CLIENT_FILE = "run/client.json"
 
 BEAT_INTERVAL_S = 0.5
 """How often a process rewrites its status."""
+
+_TRIES = 4
+_TRY_AGAIN_S = 0.002
 
 
 @dataclass(slots=True)
@@ -33,18 +36,29 @@ class _Status:
     error: str = ""
 
     def write(self, path: Path) -> None:
-        """Beats: sets ``beat`` to now and rewrites the file."""
+        """Beats: sets ``beat`` to now and rewrites the file, in place when the disk is full; raises ``OSError``."""
         self.beat = time.monotonic()
-        write_json(path, asdict(self))
+        rewrite_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """The status in ``path``, or ``None`` when there is none that can be read."""
-        content: Any = read_json(path)
+        content = _read_whole(path)
         if not isinstance(content, dict):
             return None
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in content.items() if key in known})
+
+
+def _read_whole(path: Path) -> Any:
+    """The content of a status; what is rewritten in place just now (the disk is full) is whole a moment later."""
+    for attempt in range(_TRIES):
+        content = read_json(path)
+        if content is not None or not path.exists():
+            return content
+        if attempt < _TRIES - 1:
+            time.sleep(_TRY_AGAIN_S)
+    return None
 
 
 @dataclass(slots=True)
@@ -98,6 +112,7 @@ class ClientStatus(_Status):
         pending: alarms that wait for a receiver.
         dropped: alarms that were given up (retention), counted.
         dead: alarms that every receiver refused for their own sake; they wait for a replay.
+        dead_reason: why one of those was refused, in words.
         lost: alarms that were committed and went with a damaged file.
         last_error: why the last delivery failed, in words.
         per_algorithm: alarms raised by each algorithm, in the task's order.
@@ -111,6 +126,7 @@ class ClientStatus(_Status):
     pending: int = 0
     dropped: int = 0
     dead: int = 0
+    dead_reason: str = ""
     lost: int = 0
     last_error: str = ""
     per_algorithm: list[int] = field(default_factory=list)

@@ -1,1 +1,30 @@
-"""SQLite files that survive crashes, damage and full disks."""
+"""SQLite files that survive: opened, checked, migrated, mended and backed up in one way (docs/architecture.md)."""
+
+from streamserver.durable.backup import back_up, backup_due, backup_of
+from streamserver.durable.damage import Damage, note, noted, recent_damage
+from streamserver.durable.files import Connection, Hold, connect, connect_to_read, is_damage, store_error, sync_folder
+from streamserver.durable.opening import Opened, open_database
+from streamserver.durable.salvage import Salvage, readable_rows
+from streamserver.durable.schema import Schema
+
+__all__ = [
+    "Connection",
+    "Damage",
+    "Hold",
+    "Opened",
+    "Salvage",
+    "Schema",
+    "back_up",
+    "backup_due",
+    "backup_of",
+    "connect",
+    "connect_to_read",
+    "is_damage",
+    "note",
+    "noted",
+    "open_database",
+    "readable_rows",
+    "recent_damage",
+    "store_error",
+    "sync_folder",
+]

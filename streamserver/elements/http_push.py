@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any
 
+from streamserver.core import failpoints
 from streamserver.elements._message import message_of
 from streamserver.elements._model import read_choice, read_flag, read_text
 from streamserver.elements._push_connection import PushConnection, RefusedError, Target, UnreachableError
@@ -84,7 +85,9 @@ class HttpPush(Element):
         while not self.context.stopping.is_set():
             self.context.alive()
             try:
+                failpoints.hit("push.before")
                 reply = connection.post(body)
+                failpoints.hit("push.answered")
             except RefusedError as e:
                 self._drop(str(e))
                 return b""

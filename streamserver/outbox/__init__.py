@@ -1,1 +1,1 @@
-"""Alarms that wait for a receiver."""
+"""Alarms that wait for a receiver, in one durable file a task; dead letters."""

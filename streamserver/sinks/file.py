@@ -19,7 +19,7 @@ class FileSink:
 
     The JSON is the report with ``SceneImage`` and ``Image`` (file names, empty where there is no picture) in place of
     the Base64 texts, and ``AlarmID`` and ``Time`` added. It is written last: where it is, its pictures are. Times are
-    local. Writing the same alarm again replaces the same files.
+    local. Writing the same alarm again replaces the same files. Several threads may write at a time.
 
     Args:
         folder: made when the first alarm comes.
@@ -44,6 +44,9 @@ class FileSink:
             write_json(day / f"{stem}.json", report, indent=2, sync=True)
         except OSError as e:
             raise DeliveryError(f"{self._folder}: {e.strerror or e}", cure="check free space and owner") from e
+
+    def knock(self) -> None:
+        """A folder has nobody to ask."""
 
     def close(self) -> None:
         """Nothing is kept open."""

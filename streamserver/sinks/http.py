@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import http.client
 import io
-import json
-import logging
 import re
 import socket
 import ssl
@@ -16,20 +16,15 @@ from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from streamserver.core.errors import AlarmRefusedError, ConfigError, DeliveryError
-from streamserver.core.secrets import hide
+from streamserver.core.errors import ConfigError, DeliveryError
 from streamserver.core.urls import ascii_host, for_urllib, is_http_url, masked
+from streamserver.sinks.answers import Answer, problem_of
 from streamserver.sinks.sink import Alarm
-
-_log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 65_536
 _MAX_REPLY_BYTES = 65_536
 _REPLY_BODY_TIMEOUT_S = 1.0
 """A receiver that has said 2xx has taken the alarm; its reply's body is only waited for this long."""
-
-_ABOUT_THE_BODY = frozenset({400, 413, 415, 422})
-"""Answers that say of this alarm, not of the receiver, that something is wrong: too large, not understood."""
 
 _TARGET_SAFE = "/%?:@!$&'()*+,;=~"
 _PLAIN_HEADER = re.compile(r"[!-$&-~](?:[ -$&-~]*[!-$&-~])?")
@@ -44,9 +39,12 @@ class HttpSink:
         task_id: sent as ``X-Task-Id``; percent-encoded UTF-8 unless it is plain ASCII without a percent sign.
         connect_timeout_s: time to connect, for each address a name stands for.
         total_timeout_s: time for everything: connecting, sending and the answer's head.
+        secret: key of ``X-Signature``, an HMAC-SHA256 over alarm id, time and body; empty for no signature.
     """
 
-    def __init__(self, url: str, *, task_id: str, connect_timeout_s: float, total_timeout_s: float) -> None:
+    def __init__(
+        self, url: str, *, task_id: str, connect_timeout_s: float, total_timeout_s: float, secret: str = ""
+    ) -> None:
         if not is_http_url(url):
             raise ConfigError(f"report address '{masked(url)}' is no http or https address")
         self.name = masked(url)
@@ -62,28 +60,35 @@ class HttpSink:
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         self._connect_timeout_s = connect_timeout_s
         self._total_timeout_s = total_timeout_s
+        self._secret = secret.encode()
         self._connection: HTTPConnection | None = None
         self._reused = False
+        self._reached = False
 
     def send(self, alarm: Alarm) -> None:
-        """Posts ``alarm``; an answer of 2xx means that it has arrived."""
+        """Posts ``alarm``; an answer of 2xx means that it has arrived, unless it says otherwise (``answers``)."""
         deadline = _Deadline(self._total_timeout_s)
         try:
             try:
-                status, reply = self._exchange(alarm, deadline)
+                answer = self._exchange(alarm, deadline)
             except _CONNECTION_LOST:
                 if not self._reused:
                     raise
                 self.close()  # the receiver had closed a connection we kept: not its answer to this alarm
-                status, reply = self._exchange(alarm, deadline)
+                answer = self._exchange(alarm, deadline)
         except (OSError, http.client.HTTPException, ValueError) as e:
-            self.close()
-            raise DeliveryError(f"{self.name}: {_describe(e)}") from e
-        if not 200 <= status < 300:
-            hint = " (redirects are not followed)" if 300 <= status < 400 else ""
-            kind = AlarmRefusedError if status in _ABOUT_THE_BODY else DeliveryError
-            raise kind(f"{self.name}: answered {status}{hint} {_excerpt(reply)}".rstrip())
-        self._note_refusal(reply)
+            raise self._broken(e) from e
+        problem = problem_of(self.name, answer)
+        if problem is not None:
+            raise problem
+
+    def knock(self) -> None:
+        """Connects and keeps the connection for the next alarm."""
+        self.close()
+        try:
+            self._connected(_Deadline(self._total_timeout_s))
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            raise self._broken(e) from e
 
     def close(self) -> None:
         """Closes the kept connection."""
@@ -91,23 +96,35 @@ class HttpSink:
             self._connection.close()
         self._connection = None
 
-    def _exchange(self, alarm: Alarm, deadline: _Deadline) -> tuple[int, bytes]:
+    def _broken(self, error: Exception) -> DeliveryError:
+        self.close()
+        return DeliveryError(f"{self.name}: {_describe(error)}", unreachable=not self._reached)
+
+    def _exchange(self, alarm: Alarm, deadline: _Deadline) -> Answer:
         connection = self._connected(deadline)
         headers = {
             **self._headers,
             "X-Alarm-Id": alarm.id,
             "X-Attempt": str(alarm.attempt),
             "Content-Length": str(len(alarm.body)),
+            **self._signature(alarm),
         }
         connection.sock.settimeout(deadline.left_s())
         connection.request("POST", self._target, body=_chunks(alarm.body, connection.sock, deadline), headers=headers)
         connection.response_class = _timed_response(deadline)
         response = connection.getresponse()
         reply = self._read_reply(response, deadline)
-        return response.status, reply
+        return Answer(response.status, reply, response.getheader("Retry-After", ""), response.getheader("Date", ""))
+
+    def _signature(self, alarm: Alarm) -> dict[str, str]:
+        if not self._secret:
+            return {}
+        now = str(int(time.time()))
+        digest = hmac.new(self._secret, f"{alarm.id}.{now}.".encode() + alarm.body, hashlib.sha256).hexdigest()
+        return {"X-Timestamp": now, "X-Signature": f"sha256={digest}"}
 
     def _connected(self, deadline: _Deadline) -> HTTPConnection:
-        self._reused = self._connection is not None and self._connection.sock is not None
+        self._reused = self._reached = self._connection is not None and self._connection.sock is not None
         if self._connection is not None and self._reused:
             return self._connection
         timeout_s = min(self._connect_timeout_s, deadline.left_s())
@@ -116,6 +133,7 @@ class HttpSink:
         else:
             self._connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
         self._connection.connect()
+        self._reached = True
         return self._connection
 
     def _read_reply(self, response: HTTPResponse, deadline: _Deadline) -> bytes:
@@ -129,16 +147,6 @@ class HttpSink:
             response.close()
             self.close()
         return reply
-
-    def _note_refusal(self, reply: bytes) -> None:
-        """Logs what application-web says with HTTP 200 and a ``code`` that is not 0; the alarm counts as delivered."""
-        try:
-            answer = json.loads(reply)
-            code = answer.get("code", 0)
-        except (ValueError, AttributeError, RecursionError):
-            return
-        if code not in (0, 200):
-            _log.warning("%s: took the alarm, but answered %s", self.name, _excerpt(reply))
 
 
 class _Deadline:
@@ -218,11 +226,6 @@ def _chunks(body: bytes, sock: socket.socket, deadline: _Deadline) -> Iterator[b
 
 def _header_value(text: str) -> str:
     return text if _PLAIN_HEADER.fullmatch(text) else quote(text, safe="", errors="backslashreplace")
-
-
-def _excerpt(reply: bytes) -> str:
-    """The beginning of an answer; secrets are hidden before it is cut, for half a secret is not recognised."""
-    return repr(hide(reply[:4000].decode("utf-8", "replace"))[:200]) if reply else ""
 
 
 def _describe(error: Exception) -> str:

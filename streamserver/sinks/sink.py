@@ -24,7 +24,7 @@ class Alarm:
 
 
 class Sink(Protocol):
-    """Takes alarms, one at a time, from one thread."""
+    """Takes alarms, one at a time, not always from the same thread."""
 
     name: str
     """For logs and status: an address with its secrets masked, or a folder."""
@@ -34,7 +34,14 @@ class Sink(Protocol):
 
         Raises:
             AlarmRefusedError: it has not, for a reason that lies in the alarm.
-            DeliveryError: it has not, or nobody knows.
+            DeliveryError: it has not, or nobody knows; carries how long the address wants to be left alone.
+        """
+
+    def knock(self) -> None:
+        """Connects and no more, to learn whether anybody is there.
+
+        Raises:
+            DeliveryError: nobody is, and says why.
         """
 
     def close(self) -> None:

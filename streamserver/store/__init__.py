@@ -1,6 +1,7 @@
 """Tasks and their state, in one SQLite file that the web process and the supervisor share."""
 
+from streamserver.durable import recent_damage
 from streamserver.store.schema import store_url
-from streamserver.store.tasks import Desired, TaskRecord, TaskStore
+from streamserver.store.tasks import Desired, StateChange, TaskRecord, TaskStore
 
-__all__ = ["Desired", "TaskRecord", "TaskStore", "store_url"]
+__all__ = ["Desired", "StateChange", "TaskRecord", "TaskStore", "recent_damage", "store_url"]

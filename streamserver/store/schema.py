@@ -1,9 +1,11 @@
-"""The tables, and how a connection to them is opened."""
+"""The tables, their versions, and how connections to them are made."""
 
 from __future__ import annotations
 
-import os
-import time
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.url import URL
 
+from streamserver import durable
 from streamserver.core.errors import StoreError
 
-SCHEMA_VERSION = 1
-
-BUSY_TIMEOUT_S = 5.0
-"""How long a writer waits for another process's transaction."""
+SCHEMA_VERSION = 2
+DATABASE = "tasks.sqlite"
+WRITES = "writes"
 
 _CONNECTIONS = 16
 
@@ -25,108 +27,133 @@ _metadata = sa.MetaData()
 tasks = sa.Table(
     "tasks",
     _metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("key", sa.String, nullable=False, unique=True),
-    sa.Column("task_id", sa.String, nullable=False),
-    sa.Column("src_id", sa.String, nullable=False),
-    sa.Column("request", sa.Text, nullable=False),
-    sa.Column("spec_hash", sa.String, nullable=False),
-    sa.Column("desired", sa.String, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("since", sa.Float, nullable=False),
-    sa.Column("restarts", sa.Integer, nullable=False, default=0),
-    sa.Column("port", sa.Integer, nullable=False, default=0),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.String),
+    sa.Column("task_id", sa.String),
+    sa.Column("src_id", sa.String),
+    sa.Column("request", sa.Text),
+    sa.Column("spec_hash", sa.String),
+    sa.Column("desired", sa.String),
+    sa.Column("created_at", sa.Float),
+    sa.Column("state", sa.String),
+    sa.Column("reason", sa.Text),
+    sa.Column("since", sa.Float),
+    sa.Column("restarts", sa.Integer),
+    sa.Column("port", sa.Integer),
+    sa.Column("checksum", sa.Integer),
 )
 
-sa.Index("tasks_by_source", tasks.c.src_id)
-sa.Index(
-    "one_running_row_of_a_task_id",
-    tasks.c.task_id,
-    unique=True,
-    sqlite_where=tasks.c.desired == "running",
-    postgresql_where=tasks.c.desired == "running",
-)
+counters = sa.Table("counters", _metadata, sa.Column("name", sa.String), sa.Column("value", sa.Integer))
 
-counters = sa.Table(
-    "counters",
-    _metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("value", sa.Integer, nullable=False),
-)
+COLUMNS = tuple(column.name for column in tasks.c)
+SIGNED = ("key", "task_id", "src_id", "request", "spec_hash", "desired", "created_at")
+"""What the web side writes and ``checksum`` stands for."""
 
-WRITES = "writes"
-SCHEMA = "schema"
+_CREATE = f"""
+CREATE TABLE tasks (
+    id INTEGER PRIMARY KEY,
+    key VARCHAR NOT NULL UNIQUE,
+    task_id VARCHAR NOT NULL,
+    src_id VARCHAR NOT NULL,
+    request TEXT NOT NULL,
+    spec_hash VARCHAR NOT NULL,
+    desired VARCHAR NOT NULL,
+    created_at FLOAT NOT NULL,
+    state VARCHAR NOT NULL,
+    reason TEXT NOT NULL,
+    since FLOAT NOT NULL,
+    restarts INTEGER NOT NULL,
+    port INTEGER NOT NULL,
+    checksum INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX tasks_by_source ON tasks (src_id);
+CREATE UNIQUE INDEX one_running_row_of_a_task_id ON tasks (task_id) WHERE desired = 'running';
+CREATE TABLE counters (name VARCHAR PRIMARY KEY, value INTEGER NOT NULL);
+INSERT INTO counters VALUES ('{WRITES}', 0);
+CREATE TABLE spoilt (id INTEGER PRIMARY KEY, at FLOAT NOT NULL, content TEXT NOT NULL)
+"""
+
+
+def checksum_of(values: dict[str, Any]) -> int:
+    """What the column ``checksum`` must hold for a row with these values of ``SIGNED``."""
+    content = json.dumps([values[name] for name in SIGNED], ensure_ascii=False, default=repr)
+    return zlib.crc32(content.encode("utf-8", "surrogateescape"))
+
+
+def is_sound(values: dict[str, Any]) -> bool:
+    """True for a row whose checksum is right."""
+    return bool(values["checksum"] == checksum_of(values))
+
+
+def _from_1_to_2(connection: sqlite3.Connection) -> None:
+    """Rows get their checksum; the version is no counter any more."""
+    connection.execute("ALTER TABLE tasks ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
+    connection.execute("CREATE TABLE spoilt (id INTEGER PRIMARY KEY, at FLOAT NOT NULL, content TEXT NOT NULL)")
+    connection.execute("DELETE FROM counters WHERE name = 'schema'")
+    for row in connection.execute(f"SELECT id, {', '.join(SIGNED)} FROM tasks").fetchall():
+        signed = checksum_of(dict(zip(SIGNED, row[1:], strict=True)))
+        connection.execute("UPDATE tasks SET checksum = ? WHERE id = ?", (signed, row[0]))
+
+
+def _version_in_counters(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT value FROM counters WHERE name = 'schema'").fetchone()
+    return int(row[0]) if row and isinstance(row[0], int) else 0
+
+
+def _rows_sound(connection: sqlite3.Connection) -> str:
+    connection.text_factory = tolerant_text
+    rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tasks")
+    wrong = sum(not is_sound(dict(zip(COLUMNS, row, strict=True))) for row in rows)
+    return f"{wrong} tasks have a wrong checksum" if wrong else ""
+
+
+def tolerant_text(data: bytes) -> str:
+    """Text that is no UTF-8 is read too, and then its checksum is wrong."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def schema(committed: Callable[[Path], int] | None = None) -> durable.Schema:
+    """What a task database holds; ``committed`` says how far its counter must have come, by what is kept beside it."""
+    return durable.Schema(
+        version=SCHEMA_VERSION,
+        create=_CREATE,
+        migrations={1: _from_1_to_2},
+        first_version=_version_in_counters,
+        rows_sound=_rows_sound,
+        counter=f"SELECT value FROM counters WHERE name = '{WRITES}'",
+        committed=committed,
+    )
 
 
 def store_url(state_path: Path) -> str:
     """The database of a state folder."""
-    return str(URL.create("sqlite", database=str(state_path / "tasks.sqlite")).render_as_string(hide_password=False))
+    return str(URL.create("sqlite", database=str(state_path / DATABASE)).render_as_string(hide_password=False))
 
 
-def open_engine(url: str) -> Engine:
-    """An engine on ``url`` whose transactions begin by our rules; a new SQLite file is readable by its owner only.
-
-    Transactions are ``BEGIN``, or ``BEGIN IMMEDIATE`` with the execution option ``immediate=True``: a transaction that
-    reads first and writes then must hold the write lock from its start, or it fails when another process wrote between.
-    """
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        _make_private(parsed)
-        engine = sa.create_engine(parsed, pool_size=_CONNECTIONS, connect_args={"timeout": BUSY_TIMEOUT_S})
-        sa.event.listen(engine, "connect", _prepare_connection)
-        sa.event.listen(engine, "begin", _begin)
-        return engine
-    return sa.create_engine(parsed, pool_size=_CONNECTIONS)
-
-
-def prepare(engine: Engine) -> None:
-    """Makes the tables where there are none and checks their version; safe when two processes start at once.
+def path_of(url: str) -> Path:
+    """The file behind ``url``.
 
     Raises:
-        StoreError: the file was written by another version of this program.
+        StoreError: it names no SQLite file.
     """
-    with engine.connect().execution_options(immediate=True) as connection, connection.begin():
-        _metadata.create_all(connection)
-        for name, value in ((SCHEMA, SCHEMA_VERSION), (WRITES, 0)):
-            if connection.scalar(sa.select(counters.c.value).where(counters.c.name == name)) is None:
-                connection.execute(counters.insert().values(name=name, value=value))
-        found = connection.scalar(sa.select(counters.c.value).where(counters.c.name == SCHEMA))
-    if found != SCHEMA_VERSION:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise StoreError(
-            f"task database {engine.url.database}: expected schema version {SCHEMA_VERSION}, got {found}",
-            cure="start the version of stream-server that wrote it, or move the file away and create the tasks again",
+            f"task database {parsed.render_as_string(hide_password=True)}: expected an SQLite file",
+            cure="write sqlite:////path/of/tasks.sqlite",
         )
+    return Path(parsed.database).absolute()
 
 
-def _make_private(url: URL) -> None:
-    """The file holds addresses with passwords; SQLite gives its side files the same permissions."""
-    if url.database and url.database != ":memory:":
-        path = Path(url.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+def make_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
+    """An engine over connections that ``connect`` makes, whose transactions begin by our rules.
 
-
-def _prepare_connection(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we begin transactions ourselves, below
-    connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
-    _use_write_ahead_log(connection)
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _use_write_ahead_log(connection: Any) -> None:
-    """Switches a new file to WAL; SQLite does not apply the busy timeout to this step, so we wait here."""
-    import sqlite3
-
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    They are ``BEGIN``, or ``BEGIN IMMEDIATE`` with the execution option ``immediate=True``: a transaction that reads
+    first and writes then must hold the write lock from its start, or it fails when another process wrote between.
+    """
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool, pool_size=_CONNECTIONS)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _begin(connection: Connection) -> None:

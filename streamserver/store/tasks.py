@@ -1,29 +1,41 @@
 """What should run and what does: the one table that the web process and the supervisor share.
 
 The web side writes what is wanted (``create``, ``delete``) and moves a counter with it; the supervisor polls the
-counter and is the only one to call ``set_state`` and ``purge``. Every method is one transaction and may be called from
-any thread.
+counter and is the only one to call ``set_states``, ``purge`` and ``back_up_if_due``. Every method is one transaction,
+on the disk before it returns, and may be called from any thread. What the web side wrote is checked at each reading by
+the row's checksum; what the supervisor wrote is read as well as it can be.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
-from streamserver.core.errors import StoreError
+from streamserver import durable
+from streamserver.core import failpoints
+from streamserver.core.errors import StoreDamagedError, StoreError
 from streamserver.core.files import new_key
 from streamserver.core.states import ENDED, TaskState
 from streamserver.store import schema
+from streamserver.store.journal import Journal
+from streamserver.store.rescue import Rescue, mend_rows
 from streamserver.store.schema import counters, tasks
+from streamserver.store.upkeep import Upkeep
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class Desired(StrEnum):
@@ -70,19 +82,57 @@ Records = list[TaskRecord]
 """Rows, oldest first; named because ``TaskStore.list`` hides the built-in within its class."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """What a task's processes do now.
+
+    Attributes:
+        key: the row; one that is gone is no error.
+        state: the new state; ``since`` moves when it differs from the old one.
+        reason: why, in words; replaces the old one.
+        restarts: the new count, unchanged when ``None``.
+        port: the client's port, unchanged when ``None``.
+    """
+
+    key: str
+    state: TaskState
+    reason: str = ""
+    restarts: int | None = None
+    port: int | None = None
+
+
+class _SpoiltRowError(Exception):
+    """A row whose checksum is wrong was read."""
+
+
 class TaskStore:
     """The task table behind ``url``, e.g. ``sqlite:////var/lib/stream-server/tasks.sqlite``.
 
+    A damaged file is mended by the constructor (``damage`` says so), a row with a wrong checksum whenever it is read.
+
     Raises:
+        StoreDamagedError: from every method, when the file turns out to be damaged while it is in use; close the store,
+            and open it anew once every process has closed it.
         StoreError: from the constructor and every method, when the database cannot be read or written.
     """
 
     def __init__(self, url: str) -> None:
-        self._name = url
+        self._path = schema.path_of(url)
+        self._journal = Journal(self._path)
+        self._schema = schema.schema(lambda _: self._journal.number())
         with self._wrapped():
-            self._engine = schema.open_engine(url)
-            self._name = self._engine.url.render_as_string(hide_password=True)
-            schema.prepare(self._engine)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        rescue = Rescue(self._path, self._journal)
+        opened = durable.open_database(self._path, self._schema, salvage=rescue.salvage, complete=rescue.complete)
+        self.damage = opened.damage
+        self._anchor = opened.connection  # keeps the file from being replaced as long as the store is open
+        self._engine = schema.make_engine(self._connect)
+        self._upkeep = Upkeep(self._path)
+        try:
+            self.check()
+        except BaseException:
+            self.close()
+            raise
 
     def create(self, task_id: str, src_id: str, request: Mapping[str, Any], spec_hash: str) -> tuple[TaskRecord, bool]:
         """Wants this task to run.
@@ -91,102 +141,160 @@ class TaskStore:
             The row and whether it is new. A row with the same hash that has not ended is returned as it is; any other
             row of this ``task_id`` is marked deleted and a new one, with a new key, takes its place.
         """
-        with self._writing() as connection:
+
+        def work(connection: Connection) -> tuple[TaskRecord, dict[str, Any], str | None, int]:
             existing = _first(connection, tasks.c.task_id == task_id, tasks.c.desired == Desired.RUNNING)
             if existing and existing.spec_hash == spec_hash and existing.state not in ENDED:
-                return existing, False
+                return existing, {}, None, 0
             if existing:
-                _mark_deleted(connection, existing.key)
+                _mark_deleted(connection, existing)
             record = _new_record(task_id, src_id, request, spec_hash)
-            connection.execute(tasks.insert().values(_row_values(record)))
-            _count(connection)
+            values = _row_values(record)
+            connection.execute(tasks.insert().values(values))
+            values["id"] = connection.scalar(sa.text("SELECT last_insert_rowid()"))
+            number = _count(connection)
+            failpoints.hit("accept.before_commit")
+            return record, values, existing.key if existing else None, number
+
+        record, values, replaced, number = self._run(work, immediate=True)
+        if not values:
+            return record, False
+        failpoints.hit("accept.committed")
+        self._journal.created(number, values, replaces=replaced)
         return record, True
 
     def delete(self, task_id: str) -> bool:
         """Wants this task gone, whatever its state; ``False`` when there is no such task."""
-        with self._writing() as connection:
+
+        def work(connection: Connection) -> tuple[str, int]:
             existing = _first(connection, tasks.c.task_id == task_id, tasks.c.desired == Desired.RUNNING)
             if existing is None:
-                return False
-            _mark_deleted(connection, existing.key)
-            _count(connection)
+                return "", 0
+            _mark_deleted(connection, existing)
+            number = _count(connection)
+            failpoints.hit("delete.before_commit")
+            return existing.key, number
+
+        key, number = self._run(work, immediate=True)
+        if not key:
+            return False
+        failpoints.hit("delete.committed")
+        self._journal.deleted(number, key)
         return True
 
     def find(self, task_id: str) -> TaskRecord | None:
         """The task that the user knows by this name, ended ones included, deleted ones not."""
-        with self._reading() as connection:
-            return _first(connection, tasks.c.task_id == task_id, tasks.c.desired == Desired.RUNNING)
+        return self._run(lambda c: _first(c, tasks.c.task_id == task_id, tasks.c.desired == Desired.RUNNING))
 
     def find_by_source(self, src_id: str) -> Records:
         """The tasks on this source, oldest first, deleted ones not included."""
-        with self._reading() as connection:
-            return _select(connection, tasks.c.src_id == src_id, tasks.c.desired == Desired.RUNNING)
+        return self._run(lambda c: _select(c, tasks.c.src_id == src_id, tasks.c.desired == Desired.RUNNING))
 
     def list(self) -> Records:
         """All tasks that the user has, oldest first, ended ones included, deleted ones not."""
-        with self._reading() as connection:
-            return _select(connection, tasks.c.desired == Desired.RUNNING)
+        return [record for record in self.all() if record.desired is Desired.RUNNING]
 
     def all(self) -> Records:
         """Every row, oldest first, with those that are deleted and still have to stop."""
-        with self._reading() as connection:
-            return _select(connection)
+        return self._run(_select)
 
     def version(self) -> int:
         """A number that moves with every ``create`` and ``delete`` that changed something, in whatever process."""
-        with self._reading() as connection:
-            value = connection.scalar(sa.select(counters.c.value).where(counters.c.name == schema.WRITES))
-        return int(value or 0)
+        return self._run(_read_count)
+
+    def set_states(self, changes: Sequence[StateChange]) -> None:
+        """Records what tasks' processes do, all in one commit; for the supervisor only."""
+
+        def work(connection: Connection) -> None:
+            for change in changes:
+                connection.execute(_state_update(change))
+            failpoints.hit("state.before_save")
+
+        if changes:
+            self._run(work, immediate=True)
 
     def set_state(
         self, key: str, state: TaskState, *, reason: str = "", restarts: int | None = None, port: int | None = None
     ) -> None:
-        """Records what a task's processes do; for the supervisor only.
-
-        Args:
-            key: the row; one that is gone is no error.
-            state: the new state; ``since`` moves when it differs from the old one.
-            reason: why, in words; replaces the old one.
-            restarts: the new count, unchanged when ``None``.
-            port: the client's port, unchanged when ``None``.
-        """
-        values: dict[str, Any] = {"state": state, "reason": reason}
-        values["since"] = sa.case((tasks.c.state == state, tasks.c.since), else_=time.time())
-        values |= {} if restarts is None else {"restarts": restarts}
-        values |= {} if port is None else {"port": port}
-        with self._writing() as connection:
-            connection.execute(tasks.update().where(tasks.c.key == key).values(values))
+        """As ``set_states`` for one row."""
+        self.set_states([StateChange(key=key, state=state, reason=reason, restarts=restarts, port=port)])
 
     def purge(self, key: str) -> None:
         """Forgets a deleted row whose processes and folder are gone; for the supervisor only."""
-        with self._writing() as connection:
-            connection.execute(tasks.delete().where(tasks.c.key == key, tasks.c.desired == Desired.DELETED))
+        gone = tasks.delete().where(tasks.c.key == key, tasks.c.desired == Desired.DELETED)
+        if self._run(lambda connection: connection.execute(gone).rowcount, immediate=True):
+            self._journal.purged(key)
+
+    def check(self) -> None:
+        """Looks at every row and mends those whose checksum is wrong.
+
+        Raises:
+            StoreDamagedError: the file itself is damaged.
+        """
+        with self._wrapped(), closing(self._connect()) as connection:
+            damage = mend_rows(connection, self._path, self._journal)
+        if damage is not None:
+            durable.note(damage)
+            self.damage = self.damage or damage
+
+    def back_up_if_due(self, interval_s: float, *, soon_after_change_s: float = 60.0) -> None:
+        """Makes the backup anew every ``interval_s``, and ``soon_after_change_s`` after tasks came or went.
+
+        For the supervisor, about once a second. A backup that cannot be written is logged and tried again later.
+
+        Raises:
+            StoreDamagedError: the database is damaged; the backup stays as it is.
+        """
+        if not self._upkeep.is_due(self.version(), interval_s, soon_after_change_s):
+            return
+        self.check()
+        try:
+            durable.back_up(self._path, check=self._schema)
+            self._upkeep.done()
+            with self._wrapped():  # a -wal that gets lost then takes little with it
+                self._anchor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except StoreDamagedError:
+            raise
+        except StoreError as e:
+            _log.warning("no backup of the task database now: %s", e)
 
     def close(self) -> None:
         """Closes all connections."""
         self._engine.dispose()
+        self._anchor.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        hold = durable.Hold(self._path, exclusive=False)
+        try:
+            connection = durable.connect(self._path, hold=hold)
+        except BaseException:
+            hold.release()
+            raise
+        connection.text_factory = schema.tolerant_text
+        return connection
+
+    def _run(self, work: Callable[[Connection], Result], *, immediate: bool = False) -> Result:
+        try:
+            return self._transaction(work, immediate)
+        except _SpoiltRowError:
+            self.check()
+        try:
+            return self._transaction(work, immediate)
+        except _SpoiltRowError as e:
+            raise StoreDamagedError(f"{self._path}: {e}", cure="restart the server; the file is mended then") from e
+
+    def _transaction(self, work: Callable[[Connection], Result], immediate: bool) -> Result:
+        with self._wrapped(), self._engine.connect() as plain:
+            connection = plain.execution_options(immediate=immediate)
+            with connection.begin():
+                return work(connection)
 
     @contextmanager
     def _wrapped(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError) as e:
-            cause = getattr(e, "orig", None) or e
-            raise StoreError(
-                f"task database {self._name}: {cause}", cure="check that its folder exists, is writable and has space"
-            ) from e
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._wrapped(), self._engine.connect() as connection, connection.begin():
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._wrapped(), self._engine.connect() as plain:
-            connection = plain.execution_options(immediate=True)
-            with connection.begin():
-                yield connection
+        except (SQLAlchemyError, sqlite3.Error, OSError) as e:
+            raise durable.store_error(self._path, e) from e
 
 
 def _new_record(task_id: str, src_id: str, request: Mapping[str, Any], spec_hash: str) -> TaskRecord:
@@ -207,24 +315,37 @@ def _new_record(task_id: str, src_id: str, request: Mapping[str, Any], spec_hash
     )
 
 
-_COLUMNS = [column for column in tasks.c if column.name != "id"]
+_STATES = {state.value: state for state in TaskState}
+_FIELDS = [name for name in schema.COLUMNS if name not in ("id", "checksum")]
 
 
 def _row_values(record: TaskRecord) -> dict[str, Any]:
-    values = {column.name: getattr(record, column.name) for column in _COLUMNS}
-    return values | {"request": json.dumps(record.request, ensure_ascii=False, allow_nan=False)}
+    values = {name: getattr(record, name) for name in _FIELDS}
+    values |= {"desired": record.desired.value, "state": record.state.value}
+    values["request"] = json.dumps(record.request, ensure_ascii=False, allow_nan=False)
+    return values | {"checksum": schema.checksum_of(values)}
 
 
 def _record(row: Row[Any]) -> TaskRecord:
     values = dict(row._mapping)
+    if not schema.is_sound(values):
+        raise _SpoiltRowError(f"row {values['id']} has a wrong checksum")
     values["request"] = json.loads(values["request"])
     values["desired"] = Desired(values["desired"])
-    values["state"] = TaskState(values["state"])
-    return TaskRecord(**values)
+    values["state"] = _STATES.get(values["state"], TaskState.PENDING)
+    values["reason"] = values["reason"].encode("utf-8", "replace").decode() if isinstance(values["reason"], str) else ""
+    values["since"] = values["since"] if isinstance(values["since"], float) else values["created_at"]
+    values["restarts"] = _number_below(2**31, values["restarts"])
+    values["port"] = _number_below(2**16, values["port"])
+    return TaskRecord(**{name: values[name] for name in _FIELDS})
+
+
+def _number_below(limit: int, value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < limit else 0
 
 
 def _select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Records:
-    query = sa.select(*_COLUMNS).where(*conditions).order_by(tasks.c.id)
+    query = sa.select(tasks).where(*conditions).order_by(tasks.c.id)
     return [_record(row) for row in connection.execute(query)]
 
 
@@ -233,10 +354,27 @@ def _first(connection: Connection, *conditions: sa.ColumnElement[bool]) -> TaskR
     return found[0] if found else None
 
 
-def _mark_deleted(connection: Connection, key: str) -> None:
-    connection.execute(tasks.update().where(tasks.c.key == key).values(desired=Desired.DELETED))
+def _mark_deleted(connection: Connection, record: TaskRecord) -> None:
+    query = sa.select(tasks).where(tasks.c.key == record.key)
+    values = dict(connection.execute(query).one()._mapping) | {"desired": Desired.DELETED.value}
+    update = tasks.update().where(tasks.c.key == record.key)
+    connection.execute(update.values(desired=Desired.DELETED.value, checksum=schema.checksum_of(values)))
 
 
-def _count(connection: Connection) -> None:
+def _state_update(change: StateChange) -> sa.Update:
+    values: dict[str, Any] = {"state": change.state.value, "reason": change.reason}
+    values["since"] = sa.case((tasks.c.state == change.state.value, tasks.c.since), else_=time.time())
+    values |= {} if change.restarts is None else {"restarts": change.restarts}
+    values |= {} if change.port is None else {"port": change.port}
+    return tasks.update().where(tasks.c.key == change.key).values(values)
+
+
+def _read_count(connection: Connection) -> int:
+    value = connection.scalar(sa.select(counters.c.value).where(counters.c.name == schema.WRITES))
+    return value if isinstance(value, int) else 0
+
+
+def _count(connection: Connection) -> int:
     moved = counters.update().where(counters.c.name == schema.WRITES).values(value=counters.c.value + 1)
     connection.execute(moved)
+    return _read_count(connection)

@@ -9,8 +9,8 @@ import sys
 import threading
 
 from streamserver.core import exitcodes, logs, settings
-from streamserver.core.errors import StateLostError, StreamServerError
-from streamserver.core.processes import die_with_parent
+from streamserver.core.errors import StateLostError, StoreDamagedError, StreamServerError
+from streamserver.core.processes import adopt_orphans, die_with_parent
 from streamserver.launchers.local import PARENT_PID_VARIABLE
 from streamserver.store import TaskStore, store_url
 from streamserver.supervise import lock
@@ -27,7 +27,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         return _supervise(settings.load(), stop)
-    except StateLostError as e:
+    except (StateLostError, StoreDamagedError) as e:
         print(f"supervisor: {e}", file=sys.stderr)
         return exitcodes.STATE_LOST
     except StreamServerError as e:
@@ -47,7 +47,7 @@ def _supervise(chosen: settings.Settings, stop: threading.Event) -> int:
         logs.configure(level=chosen.log_level, file=folder / "supervisor.log", role="supervisor")
         store = TaskStore(store_url(chosen.state_path))
         try:
-            Supervisor(chosen, store, beat=held.beat).run(stop)
+            Supervisor(chosen, store, beat=held.beat, bury=adopt_orphans()).run(stop)
         finally:
             store.close()
     return exitcodes.FINISHED

@@ -6,19 +6,23 @@ seconds.
 
 from __future__ import annotations
 
+import errno
 import logging
-import shutil
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamserver.core import exitcodes
+from streamserver.core import exitcodes, failpoints
 from streamserver.core.files import write_atomically
+from streamserver.core.leftovers import Drained, forget_drained, read_drained
+from streamserver.core.preview import SOCKET
 from streamserver.core.states import TaskState
 from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
-from streamserver.launchers.base import Launcher, Process, ProcessSpec
+from streamserver.launchers.base import Launcher, ProcessSpec
 from streamserver.store import TaskRecord
-from streamserver.supervise.policy import Exited, History, Late, Role, Silent
+from streamserver.supervise.folders import has_outbox
+from streamserver.supervise.member import Member
+from streamserver.supervise.policy import Exited, History, Late, Role, Silent, Swollen
 
 FOREIGN_READY_S = 2.0
 """A program that writes no status counts as ready when it has lived this long."""
@@ -35,8 +39,8 @@ LOOK_INTERVAL_S = 1.0
 _PROBE_BYTES = 16_384
 """What must fit on the disk for a task's processes to show that they live."""
 
-OUTBOX_FILE = "outbox.sqlite"
-_DRAINED_FILE = "run/drained"
+_WAITED_FOR = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What keeps files from being written and is no fault of who writes them."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,24 +65,6 @@ class Launch:
 
 
 @dataclass(slots=True)
-class Member:
-    """A process that runs; ``draining`` and ``kill_at`` are set once it was asked to deliver and leave, or to leave."""
-
-    role: Role
-    process: Process
-    started_at: float
-    foreign: bool = False
-    draining: bool = False
-    kill_at: float | None = None
-
-    def end(self, number: int, *, kill_at: float) -> None:
-        """Sends signal ``number``, with SIGKILL to follow at ``kill_at``; nobody is asked twice."""
-        if self.kill_at is None:
-            self.process.signal(number)
-            self.kill_at = kill_at
-
-
-@dataclass(slots=True)
 class Group:
     """One task as the supervisor's loop sees it.
 
@@ -90,13 +76,14 @@ class Group:
         start_at: no start before this time.
         look_at: the heartbeats are not read before this time.
         above_port: the next port is above this one.
-        quarantine_until: handling it went wrong; left alone until then.
-        settled: it has ended and nothing of it waits for anything.
+        idle_until: left alone until then: nothing is to be done, or handling it went wrong.
         exits: who has ended and was not dealt with yet.
         members: the processes that run.
         launch: how they were started last.
-        drain_until: end of the time that a deleted task has to deliver.
-        given_up: its alarms cannot be delivered as things are; the next supervisor tries again.
+        drain_until: end of the time that the client of a task that is over has to deliver.
+        letters_until: when the dead letters of a deleted task may go; ``None`` while that is not known.
+        waits_for_disk: its reason is a disk on which it cannot show that it lives.
+        disk_look_at: the disk is not tried before this time.
     """
 
     record: TaskRecord
@@ -109,12 +96,13 @@ class Group:
     port: int = 0
     start_at: float = 0.0
     look_at: float = 0.0
-    quarantine_until: float = 0.0
+    idle_until: float = 0.0
     above_port: int = 0
-    settled: bool = False
     exits: list[Exited] = field(default_factory=list)
-    drain_until: float | None = None
-    given_up: bool = False
+    drain_until: float = 0.0
+    letters_until: float | None = None
+    waits_for_disk: bool = False
+    disk_look_at: float = 0.0
     launch: Launch | None = None
     members: dict[Role, Member] = field(default_factory=dict)
 
@@ -123,50 +111,56 @@ class Group:
         """For the log: the user's name for the task and our key."""
         return f"task {self.record.task_id!r} ({self.record.key})"
 
-    def start(self, role: Role, spec: ProcessSpec, launcher: Launcher, now: float) -> None:
-        """Starts one process; raises ``OSError`` when it cannot be started."""
-        process = launcher.start(spec)
-        self.members[role] = Member(role, process, now, foreign=spec.foreign)
-        _log.debug("%s: %s started, pid %d", self.name, role, process.pid)
-
     def start_all(self, launch: Launch, launcher: Launcher, now: float) -> None:
         """Starts the client and the engine; a foreign engine, which sends nothing twice, waits for its client."""
         self.launch = launch
-        self.forget_drained()
-        self.start(Role.CLIENT, launch.client, launcher, now)
+        forget_drained(self.folder)
+        self._start(Role.CLIENT, launcher, now)
+        failpoints.hit("start.client_spawned")
         if not launch.engine.foreign:
-            self.start(Role.ENGINE, launch.engine, launcher, now)
+            self._start(Role.ENGINE, launcher, now)
+            failpoints.hit("start.spawned")
 
     def start_waiting(self, launcher: Launcher, now: float) -> None:
         """Starts a foreign engine once its client is ready."""
         if self.launch and Role.ENGINE not in self.members and self._is_ready(Role.CLIENT, now):
-            self.start(Role.ENGINE, self.launch.engine, launcher, now)
+            self._start(Role.ENGINE, launcher, now)
+            failpoints.hit("start.spawned")
+
+    def _start(self, role: Role, launcher: Launcher, now: float) -> None:
+        assert self.launch is not None
+        spec = self.launch.spec(role)
+        process = launcher.start(spec)
+        self.members[role] = Member(role, process, now, foreign=spec.foreign)
+        _log.debug("%s: %s started, pid %d", self.name, role, process.pid)
 
     def collect(self, now: float) -> None:
         """Adds to ``exits`` who has ended since the last call; SIGKILLs whoever had time enough."""
-        for member in list(self.members.values()):
+        for role, member in list(self.members.items()):
             if member.kill_at is not None and now >= member.kill_at:
                 member.process.kill()
             code = member.process.poll()
             if code is not None:
-                del self.members[member.role]
-                self.exits.append(self._exited(member, code))
+                del self.members[role]
+                self.exits.append(self._exited(role, member, code, now))
+                if role is Role.ENGINE:
+                    (self.folder / SOCKET).unlink(missing_ok=True)  # one that was killed has left it
 
     def is_ready(self, now: float) -> bool:
         """True when both processes are ready."""
         return all(self._is_ready(role, now) for role in Role)
 
     def is_young(self, now: float, age_s: float) -> bool:
-        """True while it starts, or while a delivering client has not beaten yet; for ``age_s`` at most."""
-        young = [member for member in self.members.values() if now - member.started_at < age_s]
-        return bool(young) and (self.state is TaskState.STARTING or any(not self._beat(member) for member in young))
+        """True while it starts, for ``age_s`` at most."""
+        return self.state is TaskState.STARTING and any(now - m.started_at < age_s for m in self.members.values())
 
-    def hang(self, now: float, *, awake_since: float, start_timeout_s: float, silence_s: float) -> Silent | Late | None:
-        """A process of ours that is not ready in time, or that has gone silent after it was; read once in a while.
+    def hang(self, now: float, *, start_timeout_s: float, silence_s: float) -> Silent | Late | None:
+        """A process that is not ready in time, or that has gone silent after it was, or that a signal has stopped.
+
+        The status files are read once in ``LOOK_INTERVAL_S``.
 
         Args:
             now: the time.
-            awake_since: silence counts from here at the earliest: the supervisor itself did not run before.
             start_timeout_s: what a start may take.
             silence_s: silence that counts as a hang.
         """
@@ -174,21 +168,32 @@ class Group:
             return None
         self.look_at = now + LOOK_INTERVAL_S
         for role, member in self.members.items():
-            if member.foreign or member.kill_at is not None:
+            if member.kill_at is not None:
                 continue
-            beat = self._beat(member)
-            if beat == 0.0 or self.state is TaskState.STARTING:
-                if now - member.started_at > start_timeout_s and not self._is_ready(role, now):
-                    return Late(role, start_timeout_s)
-            elif now - max(beat, awake_since) > silence_s:
-                return Silent(role, now - max(beat, awake_since))
+            member.look(None if member.foreign else self._status(role), now)
+            if member.silent_s > silence_s:
+                return Silent(role, member.silent_s)
+            if not (member.ready or member.foreign) and member.age_s > start_timeout_s:
+                return Late(role, start_timeout_s)
         return None
 
-    def tear_down(self, now: float, *, hung: Role | None = None) -> None:
+    def swollen(self, now: float, limit_mb: int) -> Swollen | None:
+        """A process, with what it started, that holds too much memory for too long."""
+        for role, member in self.members.items():
+            if used_mb := member.excess_mb(now, limit_mb):
+                return Swollen(role, used_mb, limit_mb)
+        return None
+
+    def forgive(self) -> None:
+        """Gives every process its time anew: what kept it from showing that it lives was not its fault."""
+        for member in self.members.values():
+            member.forgive()
+
+    def tear_down(self, now: float, *, hung: Role | None = None, patience_s: float = TEARDOWN_PATIENCE_S) -> None:
         """Ends what still runs, before a restart; ``hung`` is asked for its tracebacks first."""
         if hung is not None:
             self.abort(hung, now)
-        self.end_all(kill_at=now + TEARDOWN_PATIENCE_S)
+        self.end_all(kill_at=now + patience_s)
 
     def abort(self, role: Role, now: float) -> None:
         """SIGABRT, which makes a process of ours write its tracebacks, then SIGKILL."""
@@ -205,49 +210,26 @@ class Group:
         if Role.ENGINE in self.members:
             self.members[Role.ENGINE].end(signal.SIGTERM, kill_at=kill_at)
 
-    def drain_client(self) -> None:
+    def drain_client(self, now: float) -> None:
         """Asks the client to deliver what is pending and then to end."""
-        if Role.CLIENT in self.members:
-            client = self.members[Role.CLIENT]
+        client = self.members.get(Role.CLIENT)
+        if client is not None and client.draining_since is None:
             client.process.signal(signal.SIGUSR1)
-            client.draining = True
+            client.draining_since = now
 
-    def start_drain(self, client: ProcessSpec, launcher: Launcher, now: float) -> None:
-        """Starts a client that only delivers."""
-        self.start(Role.CLIENT, replace(client, argv=(*client.argv, "--drain")), launcher, now)
-        self.members[Role.CLIENT].draining = True
+    def drained(self) -> Drained | None:
+        """What is left to know when nothing waits for a receiver; ``None`` while something may wait."""
+        return read_drained(self.folder) or (None if has_outbox(self.folder) else Drained())
 
-    @property
-    def drained(self) -> bool:
-        """True when nothing can be delivered: no outbox, or the last client left it empty or cannot run."""
-        return self.given_up or not (self.folder / OUTBOX_FILE).exists() or (self.folder / _DRAINED_FILE).exists()
-
-    @property
-    def pending(self) -> int:
-        """Alarms that waited for a receiver when the client wrote its status last."""
-        status = self._status(Role.CLIENT)
-        return status.pending if isinstance(status, ClientStatus) else 0
-
-    def mark_drained(self) -> None:
-        """Remembers, across restarts of the supervisor, that nothing waits."""
-        try:
-            (self.folder / _DRAINED_FILE).touch()
-        except OSError as e:
-            _log.warning("%s: %s/%s: %s", self.name, self.folder, _DRAINED_FILE, e.strerror)
-
-    def forget_drained(self) -> None:
-        """A client that raises alarms starts."""
-        (self.folder / _DRAINED_FILE).unlink(missing_ok=True)
-
-    def write_problem(self) -> str:
-        """Why nothing can be written to the folder, e.g. a full disk; empty when it can."""
+    def write_problem(self) -> OSError | None:
+        """Why nothing can be written to the folder, e.g. a full disk; ``None`` when it can."""
         probe = self.folder / "run" / "probe"
         try:
             write_atomically(probe, bytes(_PROBE_BYTES))
             probe.unlink()
         except OSError as e:
-            return self.describe(e)
-        return ""
+            return e
+        return None
 
     def describe(self, error: OSError) -> str:
         """An error of the operating system in words, with the place and the cure."""
@@ -264,14 +246,10 @@ class Group:
         status = kind.read(self.folder / file)
         return status if status is not None and status.run == self.record.key else None
 
-    def _fresh_status(self, member: Member) -> EngineStatus | ClientStatus | None:
+    def _fresh_status(self, role: Role, member: Member, now: float) -> EngineStatus | ClientStatus | None:
         """What this very process wrote, not the one before it."""
-        status = self._status(member.role)
-        return status if status is not None and status.beat >= member.started_at else None
-
-    def _beat(self, member: Member) -> float:
-        status = self._fresh_status(member)
-        return status.beat if status else 0.0
+        status = None if member.foreign else self._status(role)
+        return status if status is not None and member.wrote(status, now) else None
 
     def _is_ready(self, role: Role, now: float) -> bool:
         member = self.members.get(role)
@@ -279,35 +257,26 @@ class Group:
             return False
         if member.foreign:
             return now - member.started_at >= FOREIGN_READY_S
-        status = self._fresh_status(member)
+        status = self._fresh_status(role, member, now)
         return status is not None and status.ready
 
-    def _exited(self, member: Member, code: int) -> Exited:
-        status = None if member.foreign else self._fresh_status(member)
-        done = code == exitcodes.FINISHED and self._is_done(member, status)
-        return Exited(member.role, code, error=status.error if status else "", done=done)
+    def _exited(self, role: Role, member: Member, code: int, now: float) -> Exited:
+        status = self._fresh_status(role, member, now)
+        done = code == exitcodes.FINISHED and self._is_done(role, member, status)
+        return Exited(role, code, error=status.error if status else "", done=done)
 
-    def _is_done(self, member: Member, status: EngineStatus | ClientStatus | None) -> bool:
-        """Whether a process that left with 0 had done its work: a client leaves so too when it is told to end."""
-        if member.role is Role.ENGINE:
+    def _is_done(self, role: Role, member: Member, status: EngineStatus | ClientStatus | None) -> bool:
+        """Whether a process that left with 0 had done its work: a client leaves so too when it is told to end.
+
+        A client that keeps dead letters is not done: whoever opens its outbox next finds out until when they are kept.
+        """
+        if role is Role.ENGINE:
             return self.launch is not None and self.launch.finite
-        pending = status.pending if isinstance(status, ClientStatus) else 0
-        return member.draining and member.kill_at is None and pending == 0
+        if member.draining_since is None or member.kill_at is not None or not isinstance(status, ClientStatus):
+            return False
+        return status.beat >= member.draining_since and status.pending == status.dead == 0
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a task's folder with run/ and logs/, readable by its owner only: addresses may hold passwords."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    for name in ("run", "logs"):
-        (folder / name).mkdir(exist_ok=True)
-
-
-def remove_folder(folder: Path) -> None:
-    """Removes a task's folder; what cannot be removed is left to the next start of the supervisor."""
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        pass
-    except OSError as e:
-        _log.warning("%s cannot be removed: %s", e.filename or folder, e.strerror)
+def must_be_waited_for(problem: OSError) -> bool:
+    """True for a full or read-only disk: nobody is started again for it."""
+    return problem.errno in _WAITED_FOR

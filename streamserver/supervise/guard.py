@@ -11,12 +11,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from streamserver.launchers.local import tether
+from streamserver.supervise.notify import VARIABLES, Notifier
+from streamserver.supervise.pulse import Pulse, children_of, is_stopped
 
 _FIRST_DELAY_S = 0.2
 _MAX_DELAY_S = 10.0
@@ -29,29 +32,21 @@ _PAUSE_S = 2.0
 _ABORT_PATIENCE_S = 2.0
 """Time between SIGABRT, which makes a program of ours write its tracebacks, and SIGKILL."""
 
+_STOPPED_S = 5.0
+"""A process that somebody has stopped (SIGSTOP) gets so long to be continued."""
+
+_TELL_INTERVAL_S = 1.0
+"""How often systemd is told that the guard lives."""
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
-    """How a program shows that it lives.
-
-    Attributes:
-        read: a number that changes as long as it lives.
-        first_s: time until the number changes for the first time.
-        silence_s: time without a change after which it counts as hung.
-    """
-
-    read: Callable[[], int]
-    first_s: float
-    silence_s: float
 
 
 @dataclass(slots=True)
 class _Ward:
     """A program to be kept running; ``delay_s`` is the pause before its next start.
 
-    ``pulse_at`` is when ``pulse_seen`` changed last, ``beaten`` whether it did so since the start.
+    ``pulse_at`` is when ``pulse_seen`` changed last, ``beaten`` whether it did so since the start, ``stopped_at`` since
+    when which of its processes is stopped, ``kill_at`` when patience with it ends.
     """
 
     name: str
@@ -64,6 +59,7 @@ class _Ward:
     pulse_seen: int = 0
     pulse_at: float = 0.0
     beaten: bool = False
+    stopped_at: dict[int, float] = field(default_factory=dict)
     kill_at: float | None = None
 
 
@@ -79,7 +75,8 @@ class Guard:
         patience_s: time they have to end after SIGTERM.
         pulses: how those that can hang show that they live, by name.
         fresh_start_code: a program that ends with this exit code takes the others with it: what all of them have opened
-            is gone, and all start anew.
+            is gone, and all start anew, none before the last has ended.
+        notifier: who is told when every program with a pulse has shown it, that the guard lives, and that it ends.
     """
 
     def __init__(
@@ -91,15 +88,17 @@ class Guard:
         patience_s: float,
         pulses: Mapping[str, Pulse] | None = None,
         fresh_start_code: int | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._wards = [_Ward(name, argv, (pulses or {}).get(name)) for name, argv in commands.items()]
-        self._environment = dict(environment)
+        self._environment = {name: value for name, value in environment.items() if name not in VARIABLES}
         self._cwd = cwd
         self._patience_s = patience_s
         self._signals: SimpleQueue[int] = SimpleQueue()
         self._fresh_start_code = fresh_start_code
-        self._stopping = False
-        self._watched_at = 0.0
+        self._notifier = notifier or Notifier({})
+        self._stopping = self._clearing_out = self._ready = False
+        self._watched_at = self._told_at = 0.0
 
     def listen(self) -> None:
         """Takes SIGTERM, SIGINT, SIGHUP (unless ignored, as under nohup) and SIGCHLD; for the main thread."""
@@ -113,6 +112,8 @@ class Guard:
             self._bury()
             self._start_due(time.monotonic())
             self._watch(time.monotonic())
+            self._tell(time.monotonic())
+        self._notifier.stopping()
         self._end_all()
         return 0
 
@@ -124,6 +125,9 @@ class Guard:
             return False
 
     def _start_due(self, now: float) -> None:
+        if self._clearing_out and any(ward.process for ward in self._wards):
+            return
+        self._clearing_out = False
         for ward in self._wards:
             if ward.process is None and now >= ward.start_at:
                 ward.process = subprocess.Popen(
@@ -135,6 +139,7 @@ class Guard:
                 )
                 ward.started_at = ward.pulse_at = now
                 ward.pulse_seen, ward.beaten = ward.pulse.read() if ward.pulse else 0, False
+                ward.stopped_at.clear()
                 ward.kill_at = None
                 _log.info("%s started, pid %d", ward.name, ward.process.pid)
 
@@ -142,22 +147,46 @@ class Guard:
         """Ends whoever has hung; it is then started again like any other that ended."""
         was_stopped, self._watched_at = now - self._watched_at > _PAUSE_S, now
         for ward in self._wards:
-            if ward.process is None or ward.pulse is None:
+            if ward.process is None:
                 continue
-            seen = ward.pulse.read()
-            if seen != ward.pulse_seen:
-                ward.pulse_seen, ward.pulse_at, ward.beaten = seen, now, True
-            elif was_stopped:
+            if was_stopped:
                 ward.pulse_at = now
-            elif ward.kill_at is not None:
-                if now >= ward.kill_at:
-                    _kill_group(ward.process.pid)
-            elif now - ward.pulse_at > (ward.pulse.silence_s if ward.beaten else ward.pulse.first_s):
-                _log.error(
-                    "%s gave no sign of life for %.0f s: it has hung, and is ended", ward.name, now - ward.pulse_at
-                )
-                os.kill(ward.process.pid, signal.SIGABRT)
-                ward.kill_at = now + _ABORT_PATIENCE_S
+                ward.stopped_at.clear()
+            if ward.kill_at is None:
+                self._feel_pulse(ward, ward.process.pid, now)
+                self._end_stopped(ward, ward.process.pid, now)
+            elif now >= ward.kill_at:
+                _kill_group(ward.process.pid)
+
+    def _feel_pulse(self, ward: _Ward, pid: int, now: float) -> None:
+        if ward.pulse is None:
+            return
+        seen = ward.pulse.read()
+        if seen != ward.pulse_seen:
+            ward.pulse_seen, ward.pulse_at, ward.beaten = seen, now, True
+        elif (silence_s := now - ward.pulse_at) > (ward.pulse.silence_s if ward.beaten else ward.pulse.first_s):
+            _log.error("%s gave no sign of life for %.0f s: it has hung, and is ended", ward.name, silence_s)
+            _signal_group(pid, signal.SIGABRT)
+            ward.kill_at = now + _ABORT_PATIENCE_S
+
+    def _end_stopped(self, ward: _Ward, pid: int, now: float) -> None:
+        """A process that is stopped can write no traceback and heeds no SIGTERM, so it is killed."""
+        workers = children_of(pid) if ward.pulse and ward.pulse.with_children else []
+        stopped = {one for one in (pid, *workers) if is_stopped(one)}
+        ward.stopped_at = {one: ward.stopped_at.get(one, now) for one in stopped}
+        for one, since in ward.stopped_at.items():
+            if now - since >= _STOPPED_S:
+                _log.error("%s: process %d has been stopped for %.0f s, and is killed", ward.name, one, now - since)
+                _kill_group(pid) if one == pid else _kill(one)
+
+    def _tell(self, now: float) -> None:
+        """Tells systemd what it waits for."""
+        if not self._ready and all(w.process and (w.pulse is None or w.beaten) for w in self._wards):
+            self._ready = True
+            self._notifier.ready()
+        if now - self._told_at >= min(_TELL_INTERVAL_S, self._notifier.watchdog_s / 3):
+            self._told_at = now
+            self._notifier.alive()
 
     def _bury(self) -> None:
         """Waits for every child that has ended, ours or inherited; what a ward left of its group goes with it."""
@@ -181,15 +210,21 @@ class Guard:
         else:
             _log.warning("%s ended with %d; next start in %.1f s", ward.name, code, ward.start_at - now)
             if code == self._fresh_start_code:
-                for other in self._wards:
-                    if other.process is not None:
-                        os.kill(other.process.pid, signal.SIGTERM)
+                self._clear_out(now)
+
+    def _clear_out(self, now: float) -> None:
+        self._clearing_out = True
+        for ward in self._wards:
+            if ward.process is not None:
+                os.kill(ward.process.pid, signal.SIGTERM)
+                ward.kill_at = now + self._patience_s
 
     def _end_all(self) -> None:
         self._stopping = True
         for ward in self._wards:
             if ward.process is not None:
                 os.kill(ward.process.pid, signal.SIGTERM)
+                _signal_group(ward.process.pid, signal.SIGCONT)  # who is stopped would not hear of it
         kill_at = time.monotonic() + self._patience_s
         while any(ward.process for ward in self._wards):
             if self._asked_to_stop() or time.monotonic() >= kill_at:
@@ -208,7 +243,14 @@ def _next_dead() -> int | None:
 
 
 def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
+    _signal_group(pid, signal.SIGKILL)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)

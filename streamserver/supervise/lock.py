@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from streamserver.core.errors import StateLostError
+
+
+_LOOK_AGAIN_S = 1.0
+"""Time for a living holder to beat: it does so several times a second."""
+
+_DAMAGE_FILE = "tasks.damaged"
+
+_HEARD_S = 600.0
+"""A database that is found damaged again so soon is not opened anew for it."""
 
 
 class SupervisorLock:
@@ -26,7 +36,8 @@ class SupervisorLock:
         """Shows that the holder lives; see ``last_beat``.
 
         Raises:
-            StateLostError: the file is gone or another one, so the lock keeps nobody out any more.
+            StateLostError: the file is gone or another one, so the lock keeps nobody out any more; or the web process
+                has found the task database damaged, and it has to be opened anew.
         """
         if self._descriptor is None:
             return
@@ -41,6 +52,8 @@ class SupervisorLock:
                 f"{self._path} was removed while it was in use, and with it, it seems, the whole state folder",
                 cure="stop the server before you remove or replace that folder",
             )
+        if _is_told_of_damage(self._path.parent):
+            raise StateLostError("the web process found the task database damaged", cure="it is mended at opening")
 
     def release(self) -> None:
         """Lets the next one in; the file stays."""
@@ -88,6 +101,39 @@ def holder(path: Path) -> str:
         return path.read_text("ascii").strip() or "?"
     except (OSError, UnicodeDecodeError):
         return "?"
+
+
+def beats(path: Path, silence_s: float) -> bool:
+    """True when the holder has shown within ``silence_s`` seconds that it lives; a stepped wall clock does not count."""
+    before = last_beat(path)
+    if not before:
+        return False
+    if abs(time.time() - before / 1e9) <= silence_s:
+        return True
+    deadline = time.monotonic() + _LOOK_AGAIN_S
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        if last_beat(path) != before:
+            return True
+    return False
+
+
+def tell_of_damage(state_path: Path) -> None:
+    """For the web process: the task database is damaged; the supervisor ends, and the guard starts both anew."""
+    with suppress(OSError):
+        (state_path / _DAMAGE_FILE).touch()
+
+
+def _is_told_of_damage(state_path: Path) -> bool:
+    """True once for each report, but for those that come soon after one: opening anew did not help them."""
+    file, heard = state_path / _DAMAGE_FILE, state_path / f"{_DAMAGE_FILE}.heard"
+    try:
+        told_at = file.stat().st_mtime
+        heard_at = heard.stat().st_mtime if heard.exists() else 0.0
+        file.replace(heard)
+    except OSError:
+        return False
+    return not 0 <= told_at - heard_at < _HEARD_S
 
 
 def last_beat(path: Path) -> int:

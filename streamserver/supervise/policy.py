@@ -3,7 +3,8 @@
 The supervisor tells ``decide`` what it saw; ``decide`` says which state follows, why, and when to try again. A process
 that ends by itself is started again after a pause that doubles from ``BASE_DELAY_S`` to ``MAX_DELAY_S``, unless its
 exit code says that no restart can help. The second pause is as long as the first: a mishap to the engine and one to the
-client within a minute are no pattern yet.
+client within a minute are no pattern yet. A process that holds too much memory is started again as planned, with the
+same pauses; one that fills it every few minutes is a pattern, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ MAX_DELAY_S = 60.0
 
 HEALTHY_RESET_S = 60.0
 """Health of this length wipes out the crashes before it."""
+
+MEMORY_RESET_S = 600.0
+"""Health of this length before it holds too much memory wipes out what was before: memory does not fill in a second."""
+
+_WORDLESS_CURE = "logs/{role}.out in the task's folder says more; mend it, then create the task again"
+"""For a process that ends with a cause no restart can mend and without a word of its own."""
 
 MAX_PORT_MOVES = 20
 """So many ports in a row may turn out to be taken before that counts as a crash like any other."""
@@ -89,13 +96,22 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The task could not be prepared or started; ``permanent`` when no later try can differ."""
+    """The task could not be prepared or started, or cannot show that it lives; ``permanent`` when no try can differ."""
 
     reason: str
     permanent: bool
 
 
-Event = Exited | Silent | Late | Refused
+@dataclass(frozen=True, slots=True)
+class Swollen:
+    """A process holds more memory than the setting ``memory_limit_mb`` allows, in megabytes."""
+
+    role: Role
+    used_mb: float
+    limit_mb: int
+
+
+Event = Exited | Silent | Late | Refused | Swollen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +123,7 @@ class Step:
         reason: why, in words, for the task's reply.
         history: the history from now on.
         delay_s: pause before the next start; meaningful for BACKOFF.
-        counted: whether this is a restart that the task's ``Restarts`` shows.
+        counted: whether this is a restart that the task's ``Restarts`` shows; what never ran is not started again.
         next_port: the client needs another port.
     """
 
@@ -117,16 +133,6 @@ class Step:
     delay_s: float = 0.0
     counted: bool = False
     next_port: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainStep:
-    """What follows when a client that only delivers has ended; ``over`` when it is not to be started again."""
-
-    over: bool
-    reason: str
-    history: History
-    delay_s: float = 0.0
 
 
 def backoff_delay_s(crashes: int, jitter: float) -> float:
@@ -162,23 +168,6 @@ def decide(history: History, event: Event, *, now: float, jitter: float) -> Step
             return _back_off(history, event, now=now, jitter=jitter)
 
 
-def decide_drain(history: History, exited: Exited, *, now: float, jitter: float) -> DrainStep:
-    """What to do after a client that only delivers has ended.
-
-    Args:
-        history: its crashes so far.
-        exited: how it ended.
-        now: monotonic time in seconds.
-        jitter: see ``backoff_delay_s``.
-    """
-    if exited.code == exitcodes.FINISHED and exited.done:
-        return DrainStep(over=True, reason="nothing is left to deliver", history=History())
-    if exited.code in exitcodes.PERMANENT:
-        return DrainStep(over=True, reason=f"alarms stay undelivered: {reason_of(exited)}", history=History())
-    step = decide(history, exited, now=now, jitter=jitter)
-    return DrainStep(over=False, reason=step.reason, history=step.history, delay_s=step.delay_s)
-
-
 def blame(exits: Sequence[Exited]) -> Exited:
     """The one to judge by when both processes ended between two looks: what is final before what is not."""
 
@@ -203,20 +192,26 @@ def reason_of(event: Event) -> str:
             return f"{role} gave no sign of life for {silence_s:.0f} s"
         case Late(role, limit_s):
             return f"{role} was not ready within {limit_s:.0f} s"
+        case Swollen(role, used_mb, limit_mb):
+            used = f"{used_mb / 1000:.1f} GB" if used_mb >= 1000 else f"{used_mb:.0f} MB"
+            return f"{role} used {used} of memory, more than memory_limit_mb ({limit_mb}): planned restart"
         case Exited(role, exitcodes.FINISHED, error, _):
             return f"{role} ended although its work was not done{f': {error}' if error else ''}"
+        case Exited(role, code, error, _) if code in exitcodes.PERMANENT and not error:
+            return f"{role}: {exitcodes.describe(code)}; {_WORDLESS_CURE.format(role=role)}"
         case Exited(role, code, error, _):
             return f"{role}: {error or exitcodes.describe(code)}"
 
 
 def _back_off(history: History, event: Event, *, now: float, jitter: float) -> Step:
     healthy_s = 0.0 if history.healthy_since is None else now - history.healthy_since
-    crashes = 0 if healthy_s >= HEALTHY_RESET_S else history.crashes
+    reset_s = MEMORY_RESET_S if isinstance(event, Swollen) else HEALTHY_RESET_S
+    crashes = 0 if healthy_s >= reset_s else history.crashes
     return Step(
         state=TaskState.BACKOFF,
         reason=reason_of(event),
         history=History(crashes=crashes + 1),
         delay_s=backoff_delay_s(crashes, jitter),
-        counted=True,
+        counted=not isinstance(event, Refused),
         next_port=isinstance(event, Exited) and event.code == exitcodes.PORT_TAKEN,
     )

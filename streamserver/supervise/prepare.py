@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamserver import plugins
 from streamserver.core.files import write_json
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.graph.demo import write_demo
 from streamserver.graph.rewrite import write_graphs
 from streamserver.launchers.base import ProcessSpec
 from streamserver.store import TaskRecord
-from streamserver.supervise.group import Launch, make_folder
-from streamserver.supervise.plan import AlgorithmEntry, is_replayable, plan
+from streamserver.supervise.folders import make_folder
+from streamserver.supervise.group import Launch
+from streamserver.supervise.plan import AlgorithmEntry, plan
 
 
 def tasks_dir(settings: Settings) -> Path:
@@ -43,24 +43,6 @@ def prepare(record: TaskRecord, folder: Path, *, port: int, settings: Settings) 
         record, folder, planned.algorithms, port=port, host=settings.client_host, replayable=planned.replayable
     )
     return Launch(engine=_engine(record, folder, settings), client=client, finite=planned.finite)
-
-
-def prepare_drain(record: TaskRecord, folder: Path, *, settings: Settings) -> ProcessSpec:
-    """As ``prepare``, for a client that only delivers what is pending: it needs no graph and no sample, and no port."""
-    make_folder(folder)
-    known = plugins.known_types()
-    algorithms = [
-        AlgorithmEntry(index=i, type=entry["Type"], name=known.get(entry["Type"], ""), request=entry)
-        for i, entry in enumerate(record.request["Algorithm"])
-    ]
-    return _write_client(
-        record,
-        folder,
-        algorithms,
-        port=settings.client_port_base,
-        host=settings.client_host,
-        replayable=is_replayable(record.request),
-    )
 
 
 def dry_run(request: Mapping[str, Any], settings: Settings) -> None:

@@ -8,6 +8,8 @@ from streamserver.core.settings import Settings
 from streamserver.plugins import known_types as types_of_project
 from streamserver.store import TaskStore, store_url
 from streamserver.web import errors, services
+from streamserver.web.alarms import blueprint as alarms
+from streamserver.web.health import blueprint as health
 from streamserver.web.pages import blueprint as pages
 from streamserver.web.preview import blueprint as preview
 from streamserver.web.tasks import blueprint as tasks
@@ -40,5 +42,7 @@ def create_app(
     errors.register(app)
     app.register_blueprint(tasks)
     app.register_blueprint(preview)
+    app.register_blueprint(alarms)
+    app.register_blueprint(health)
     app.register_blueprint(pages)
     return app

@@ -1,7 +1,8 @@
 """The one place that builds the envelope of an error reply.
 
-On ``/task/*`` every error is HTTP 200 with ``Code`` and ``Msg``: application-web throws any other reply away and shows
-nothing. Elsewhere, and where pictures are asked for, the HTTP status says it too: an ``<img>`` knows nothing else.
+On ``/task/*`` and ``/alarm/*`` every error is HTTP 200 with ``Code`` and ``Msg``: application-web throws any other
+reply away and shows nothing. Elsewhere, and where pictures are asked for, the HTTP status says it too: an ``<img>``
+knows nothing else.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from werkzeug.exceptions import HTTPException
 from streamserver.core.errors import (
     BadRequestError,
     BodyTooLargeError,
+    DiskFullError,
     PreviewError,
     SourceError,
+    StoreDamagedError,
     StoreError,
     StreamServerError,
     TaskNotFoundError,
@@ -23,6 +26,8 @@ from streamserver.core.errors import (
 )
 from streamserver.core.replies import QueryReply, Reply, TaskEntry
 from streamserver.core.secrets import hide
+from streamserver.supervise import lock
+from streamserver.web import services
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +41,8 @@ _STATUSES: tuple[tuple[type[StreamServerError], int], ...] = (
     (TaskNotRunningError, 409),
     (SourceError, 502),
     (PreviewError, 503),
+    (DiskFullError, 503),
+    (StoreDamagedError, 503),
 )
 
 
@@ -53,7 +60,9 @@ def failure(error: StreamServerError, *, result: TaskEntry | None = None) -> Res
 
 
 def _our_own(error: StreamServerError) -> Response:
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreDamagedError):
+        lock.tell_of_damage(services.current().settings.state_path)
+    if isinstance(error, StoreError | DiskFullError):
         log.error("%s %s: %s", request.method, request.path, error)
     else:
         log.info("%s %s refused: %s", request.method, request.path, error)
@@ -98,7 +107,8 @@ def _envelope(code: int, message: str, *, http_status: int, result: TaskEntry | 
 
 
 def _is_always_200() -> bool:
-    return (request.path.startswith("/task/") or request.path == "/task") and request.path not in PICTURE_PATHS
+    of_api = request.path in ("/task", "/alarm") or request.path.startswith(("/task/", "/alarm/"))
+    return of_api and request.path not in PICTURE_PATHS
 
 
 def _shown_path() -> str:

@@ -6,6 +6,7 @@ watches, by snapshots and by clients that fall silent in mid-request. All loggin
 
 from __future__ import annotations
 
+import faulthandler
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gunicorn import glogging
 
 from streamserver.core import logs, processes
 from streamserver.core import settings as settings_module
+from streamserver.supervise.pulse import web_beat_file
 
 _settings = settings_module.load()
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
@@ -33,13 +35,19 @@ class PropagatingLogger(glogging.Logger):  # type: ignore[misc]
 def post_fork(server: Any, worker: Any) -> None:
     """In the worker: no arbiter, no worker."""
     processes.die_with_parent(server.pid)
+    worker.beat_file = web_beat_file(_settings.state_path)
+
+
+def post_worker_init(worker: Any) -> None:
+    """In the worker: one that has hung gets SIGABRT, and writes where each thread stands."""
+    faulthandler.enable()
 
 
 bind = f"{_host}:{_settings.port}"
 workers = 1
 worker_class = "streamserver.web.gunicorn_worker.PatientWorker"
 threads = 64
-timeout = 30
+timeout = 8
 graceful_timeout = 5
 keepalive = 5
 accesslog = None

@@ -6,7 +6,9 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers import gthread
@@ -29,9 +31,13 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
 
     request_s = 15.0
 
+    beat_file: Path | None = None
+    """Touched about once a second while requests are answered, for the guard."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._until: dict[gthread.TConn, float] = {}
+        self._has_answered = False
 
     def load_wsgi(self) -> None:
         """Lets requests ask for more time."""
@@ -53,10 +59,15 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
             return super().handle(conn)
         finally:
             self._until.pop(conn, None)
+            self._has_answered = True
 
     def murder_pending(self) -> None:
         """In the main loop, once a second at least: also ends the requests that take too long."""
         super().murder_pending()
+        if self._has_answered and self.beat_file:
+            self._has_answered = False
+            with suppress(OSError):  # a state folder that is gone or full is for others to report
+                self.beat_file.touch()
         now = time.monotonic()
         for conn, deadline in list(self._until.items()):
             if now > deadline and self._until.pop(conn, 0.0):

@@ -8,17 +8,20 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from streamserver import __version__
+from streamserver.core.alarm_requests import DeadRequest, ReplayRequest
 from streamserver.core.errors import StreamServerError
 from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
 from streamserver.core.messages import CreateRequest, ExtendOptions, TaskIdRequest
-from streamserver.core.replies import ListReply, QueryReply, Reply
+from streamserver.core.replies import DeadReply, ListReply, QueryReply, ReplayReply, Reply
 from streamserver.core.snapshot_request import SnapshotRequest
+from streamserver.web.openapi_alarms import alarm_paths
+from streamserver.web.openapi_health import health_paths
 from streamserver.web.openapi_pictures import picture_paths
 
 _INTRODUCTION = (
-    "Tasks for video streams. Every reply on /task/* is HTTP 200 with Code and Msg, but for pictures (preview, "
-    "snapshot) and their errors; Code 0 is success, and Msg says what is wrong, where in the body, and what to do. "
-    "Bodies are JSON in UTF-8, whatever the content type says. "
+    "Tasks for video streams. Every reply on /task/* and /alarm/* is HTTP 200 with Code and Msg, but for pictures "
+    "(preview, snapshot) and their errors; Code 0 is success, and Msg says what is wrong, where in the body, and what "
+    "to do. Bodies are JSON in UTF-8, whatever the content type says. "
     "Optional keys may be null, which is the same as leaving them out; unknown keys are accepted."
 )
 
@@ -39,6 +42,9 @@ _ENTRY_EXAMPLE: dict[str, Any] = {
     "Dropped": 0,
     "Events": 6,
     "Pending": 0,
+    "Delivered": 6,
+    "Dead": 0,
+    "Lost": 0,
     "Restarts": 0,
     "Since": "2026-11-20T10:41:05Z",
     "Detector": "yolox_nano.onnx on CPUExecutionProvider",
@@ -76,8 +82,11 @@ def _with_subclasses(kind: type[StreamServerError]) -> Iterator[type[StreamServe
 
 
 def _schemas() -> dict[str, Any]:
-    incoming = [(model, "validation") for model in (CreateRequest, TaskIdRequest, ExtendOptions, SnapshotRequest)]
-    outgoing = [(model, "serialization") for model in (Reply, QueryReply, ListReply)]
+    incoming = [
+        (model, "validation")
+        for model in (CreateRequest, TaskIdRequest, ExtendOptions, SnapshotRequest, DeadRequest, ReplayRequest)
+    ]
+    outgoing = [(model, "serialization") for model in (Reply, QueryReply, ListReply, DeadReply, ReplayReply)]
     _, content = models_json_schema([*incoming, *outgoing], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
     schemas: dict[str, Any] = content["$defs"]
     extend = schemas["Algorithm"]["properties"]["Extend"]
@@ -116,6 +125,8 @@ def _paths() -> dict[str, Any]:
         },
         "/task/list": {"post": listing, "get": listing},
         **picture_paths(),
+        **alarm_paths(),
+        **health_paths(),
     }
 
 

@@ -17,6 +17,9 @@ blueprint = Blueprint("pages", __name__, template_folder="templates")
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
+_SHOWN = ("CreateRequest", "ExtendOptions", "TaskEntry", "DeadRequest", "ReplayRequest", "DeadAlarm")
+"""The schemas whose keys the page lists."""
+
 _document = cache(build_document)
 
 
@@ -48,7 +51,7 @@ def docs() -> Response:
     """The document as a page that needs nothing from elsewhere."""
     document = _document()
     schemas = document["components"]["schemas"]
-    tables = {name: list(rows_of(schemas[name], schemas)) for name in ("CreateRequest", "ExtendOptions", "TaskEntry")}
+    tables = {name: list(rows_of(schemas[name], schemas)) for name in _SHOWN}
     page = Response(render_template("docs.html", document=document, tables=tables), mimetype="text/html")
     page.headers["Content-Security-Policy"] = _POLICY
     return page

@@ -60,6 +60,9 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         Dropped=engine.dropped,
         Events=client.events,
         Pending=client.pending,
+        Delivered=client.delivered,
+        Dead=client.dead,
+        Lost=client.dropped + client.lost,
         Restarts=record.restarts,
         Since=utc_text(record.since),
         Detector=engine.detector,
@@ -95,8 +98,16 @@ def _silence(silent_s: float) -> str:
 def _reason(record: TaskRecord, now: str, client: ClientStatus) -> str:
     """Why a task does not do, or did not do, what it should: its own reason, its source, its algorithms and reports."""
     waiting = f"{client.pending} alarms wait: " if client.pending and client.last_error else ""
-    parts = (record.reason, now, f"{waiting}{client.last_error}")
+    parts = (record.reason, now, f"{waiting}{client.last_error}", _dead_letters(client))
     return hide("; ".join(filter(None, parts)))
+
+
+def _dead_letters(client: ClientStatus) -> str:
+    if not client.dead:
+        return ""
+    were = "1 alarm was" if client.dead == 1 else f"{client.dead} alarms were"
+    why = f": {client.dead_reason}" if client.dead_reason else ""
+    return f"{were} refused by every receiver{why}; see /alarm/dead"
 
 
 def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, str]) -> list[AlgorithmStatus]:

@@ -9,10 +9,18 @@ from contextlib import contextmanager
 
 from flask import Blueprint, Response, jsonify, request
 
-from streamserver.core.errors import BadRequestError, SampleError, TaskNotFoundError, TaskNotRunningError
+from streamserver.core import failpoints
+from streamserver.core.errors import (
+    BadRequestError,
+    DiskFullError,
+    SampleError,
+    TaskNotFoundError,
+    TaskNotRunningError,
+)
 from streamserver.core.messages import TaskIdRequest, canonical, parse_create, parse_task_id, spec_hash
 from streamserver.core.replies import ListReply, QueryReply, Reply, TaskEntry
 from streamserver.core.wire_errors import validate
+from streamserver.durable.disk import shortage
 from streamserver.store import TaskRecord
 from streamserver.web import errors, services
 from streamserver.web.body import read_body
@@ -39,9 +47,12 @@ def create() -> Response:
         source_exists=services.is_readable_file,
         foreign_engine=settings.engine_binary is not None,
     )
+    if full := shortage(settings.state_path, settings.disk_reserve_mb):
+        raise DiskFullError(full)
     content = canonical(accepted)
     with _in_turn():
         at_hand.check(content, settings)
+        failpoints.hit("accept.checked")
         record, created = at_hand.store.create(accepted.task_id, accepted.input_src.src_id, content, spec_hash(content))
     log.info("task %r %s as %s", accepted.task_id, "accepted" if created else "is unchanged", record.key)
     return _json(Reply())

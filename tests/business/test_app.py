@@ -14,10 +14,10 @@ import pytest
 from streamserver import plugins
 from streamserver.business.app import create_app
 from streamserver.business.config import AlgorithmSpec
-from streamserver.business.outbox import Outbox
 from streamserver.business.server import AppServer
 from streamserver.business.session import AlgorithmSession
 from streamserver.core.errors import ConfigError, PortError, StoreError
+from streamserver.outbox.box import Outbox, PendingEvent
 from tests.business.support import PICTURE, TAKEN, make_project, message, with_pictures
 
 WANTED = {**TAKEN, "pictures": True}
@@ -28,7 +28,7 @@ class House:
 
     def __init__(self, folder: Path, *, replayable: bool = True) -> None:
         project = make_project(folder / "project")
-        self.outbox = Outbox(folder / "outbox.sqlite", max_bytes=10**9)
+        self.outbox = Outbox(folder / "outbox.sqlite")
         names = {1: "everyone", 2: "settled"}
         self.sessions = [
             AlgorithmSession(
@@ -56,7 +56,11 @@ class House:
         return reply
 
     def alarms(self) -> list[dict[str, Any]]:
-        reports = [json.loads(pending.body) for pending in self.outbox.due(4e9, 1000)]
+        claimed: list[PendingEvent] = []
+        while found := self.outbox.claim(1000):
+            claimed += found
+        self.outbox.unclaim([event.id for event in claimed])
+        reports = [json.loads(event.body) for event in sorted(claimed, key=lambda event: event.id)]
         assert all(len(report) == 1 for report in reports)
         return [report[0] for report in reports]
 
@@ -146,7 +150,7 @@ def test_the_same_frame_of_a_file_played_again_raises_no_second_alarm(tmp_path: 
         house = House(tmp_path / str(run))
         house.outbox.close()
         for session in house.sessions:
-            session._outbox = house.outbox = Outbox(tmp_path / "shared.sqlite", max_bytes=10**9)
+            session._outbox = house.outbox = Outbox(tmp_path / "shared.sqlite")
         house.post(with_pictures(message(6, [7])))
         assert len(house.alarms()) == 1
         house.close()

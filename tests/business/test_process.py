@@ -18,6 +18,8 @@ import pytest
 
 from streamserver.core import exitcodes
 from streamserver.core.status import ClientStatus
+from streamserver.outbox.box import Limits, NewEvent, Outbox
+from streamserver.outbox.letters import replay
 from tests.business.support import (
     REPOSITORY,
     TAKEN,
@@ -92,7 +94,7 @@ def test_an_alarm_killed_between_its_record_and_the_answer_comes_once(tmp_path: 
     killer = """if True:
         import os, signal, sys
         from pathlib import Path
-        from streamserver.business.outbox import Outbox
+        from streamserver.outbox.box import Outbox
         from streamserver.business.process import main
         add = Outbox.add
         def add_and_die(self, events):
@@ -254,7 +256,7 @@ def test_a_damaged_outbox_is_moved_aside_and_work_goes_on(start: Start, task: Pa
         client.wait_status("it is delivered", delivered(1))
         assert address.frames() == [1]
     assert list(task.glob("outbox.sqlite.damaged-*"))
-    assert "is damaged" in (task / "logs" / "client.log").read_text()
+    assert "was damaged" in (task / "logs" / "client.log").read_text()
 
 
 def test_a_sample_that_raises_is_told_and_its_log_stays_small(start: Start, task: Path) -> None:
@@ -295,13 +297,57 @@ def test_a_port_that_is_taken_has_its_own_exit_code(start: Start, task: Path) ->
     assert status is not None and f"port {port} of 127.0.0.1 cannot be used" in status.error
 
 
-def test_an_outbox_that_cannot_be_opened_is_an_error_in_words(start: Start, task: Path) -> None:
-    write_config(task, [], EVERYONE)
-    (task / "outbox.sqlite").mkdir()
-    client = start()
-    assert client.wait() == exitcodes.CRASHED
-    status = client.status()
-    assert status is not None and "outbox.sqlite: unable to open" in status.error
+def test_without_an_outbox_alarms_are_refused_and_the_reason_is_told_until_it_opens(start: Start, task: Path) -> None:
+    with receiver() as address:
+        write_config(task, [address.url], EVERYONE)
+        (task / "run").mkdir()
+        before = ClientStatus(run="abcd", events=7, delivered=5, dropped=2, per_algorithm=[7])
+        before.write(task / "run" / "client.json")
+        (task / "outbox.sqlite").mkdir()
+        client = start().wait_ready()
+        status = client.wait_status("it is told", lambda status: "outbox.sqlite" in status.last_error)
+        assert (status.events, status.delivered, status.dropped, status.per_algorithm) == (7, 5, 2, [7])
+        assert client.post(message(1)).json() == TAKEN
+        posted = message(2, [7])
+        assert client.post(posted).json()["pictures"] is True
+        refused = client.post(with_pictures(posted))
+        assert refused.status_code == 503 and "outbox.sqlite" in refused.json()["message"]
+        (task / "outbox.sqlite").rmdir()
+        client.wait_status("it is open", lambda status: status.last_error == "")
+        assert client.post(with_pictures(posted)).json() == TAKEN
+        client.wait_status("it is delivered", lambda status: status.pending == 0 and status.delivered > 5)
+        assert address.frames() == [2]
+        assert client.end() == exitcodes.FINISHED
+
+
+def test_alarms_that_went_with_the_file_are_counted_as_lost(start: Start, task: Path) -> None:
+    write_config(task, [f"http://127.0.0.1:{free_port()}/up"], EVERYONE)
+    client = start().wait_ready()
+    for frame_id in range(3):
+        client.raise_alarm(frame_id, [7])
+    client.wait_status("they wait", lambda status: status.pending == 3)
+    client.end()
+    for file in task.glob("outbox.sqlite*"):
+        file.unlink()
+    status = start().wait_ready().wait_status("the loss is told", lambda status: status.lost > 0)
+    assert (status.events, status.lost, status.pending) == (3, 3, 0)
+
+
+def test_dead_letters_are_told_wait_for_nobody_and_are_delivered_after_a_replay(start: Start, task: Path) -> None:
+    with receiver() as address:
+        write_config(task, [address.url], EVERYONE)
+        box = Outbox(task / "outbox.sqlite", limits=Limits())
+        box.add([NewEvent(algorithm=0, body=b'[{"FrameIndex": 1}]')])
+        [event] = box.claim(1)
+        box.bury(event.id, "nobody wants it")
+        box.close()
+        assert start("--drain").wait() == exitcodes.FINISHED
+        client = start().wait_ready()
+        status = client.wait_status("it is told", lambda status: status.dead == 1)
+        assert (status.pending, status.delivered, status.dead_reason) == (0, 0, "nobody wants it")
+        assert replay(task / "outbox.sqlite", None) == 1
+        status = client.wait_status("it is delivered", delivered(1))
+        assert (status.dead, status.dead_reason) == (0, "") and address.ids() == [event.id]
 
 
 def test_a_client_dies_with_the_process_that_started_it(tmp_path: Path, task: Path) -> None:

@@ -1,359 +1,262 @@
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from streamserver.business.outbox import NewEvent, Outbox
-from streamserver.business.reporter import BACKOFF_S, MAX_PAUSE_S, PROBE_S, Reporter, retry_delay_s
-from streamserver.core.errors import AlarmRefusedError, DeliveryError, StoreError
-from streamserver.sinks.file import FileSink
-from streamserver.sinks.http import HttpSink
-from streamserver.sinks.sink import Alarm
-from tests.business.support import receiver, wait_until
+from streamserver.business.delivery import RECEIVERS_DIR, make_reporter
+from streamserver.business.receiver import Receiver
+from streamserver.business.reporter import Reporter
+from streamserver.business.slots import Slots
+from streamserver.core.errors import ConfigError
+from streamserver.core.secrets import hide
+from streamserver.core.settings import Settings
+from streamserver.outbox.box import NewEvent, Outbox
+from tests.business.stepping import Address, Clock, body
+from tests.business.support import free_port, receiver, wait_until
+from tests.chaos.receivers import Mode, receivers
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Address:
-    """A sink that takes or refuses, and remembers what it was asked."""
-
-    def __init__(self, name: str, *, works: bool = True) -> None:
-        self.name = name
-        self.works = works
-        self.refuses: set[bytes] = set()
-        self.too_large: set[bytes] = set()
-        self.taken: list[Alarm] = []
-        self.asked = 0
-
-    def send(self, alarm: Alarm) -> None:
-        self.asked += 1
-        if self.works and alarm.body in self.too_large:
-            raise AlarmRefusedError(f"{self.name}: answered 413")
-        if not self.works or alarm.body in self.refuses:
-            raise DeliveryError(f"{self.name}: no")
-        self.taken.append(alarm)
-
-    def close(self) -> None:
-        pass
+FULL_BODY = b'[{"TaskID":"t","FrameIndex":1,"SceneImageBase64":"%s","AnalyzeEvents":[{"ImageBase64":"","Box":{}}]}]' % (
+    b"QUJD" * 17_000
+)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def outbox(tmp_path: Path, clock: Clock) -> Iterator[Outbox]:
-    box = Outbox(tmp_path / "outbox.sqlite", max_bytes=10**9, now=clock)
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    box = Outbox(tmp_path / "outbox.sqlite")
     yield box
     box.close()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def begin(stack: ExitStack, outbox: Outbox, urls: list[str], tmp_path: Path, **settings: object) -> Reporter:
+    chosen = Settings(state_dir=str(tmp_path), **settings)  # type: ignore[arg-type]
+    reporter = make_reporter(outbox, report_urls=urls, task_id="t 1", settings=chosen)
+    reporter.start()
+    stack.callback(lambda: reporter.stop(20.0))
+    return reporter
 
 
 def add(outbox: Outbox, *numbers: int) -> None:
     outbox.add([NewEvent(algorithm=0, body=body(number)) for number in numbers])
 
 
-def body(number: int) -> bytes:
-    return f'[{{"FrameIndex":{number},"AnalyzeEvents":[]}}]'.encode()
+def add_full(outbox: Outbox, count: int) -> None:
+    outbox.add([NewEvent(algorithm=0, body=FULL_BODY) for _ in range(count)])
 
 
-def make(outbox: Outbox, addresses: list[Address], clock: Clock, archive: FileSink | Address | None = None) -> Reporter:
-    return Reporter(outbox, addresses, archive, now=clock, jitter=lambda low, high: high)
+class Slow(Address):
+    """Takes an alarm once it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__("slow", Clock())
+        self.begun, self.allowed = threading.Semaphore(0), threading.Event()
+
+    def send(self, alarm: object) -> None:
+        self.begun.release()
+        self.allowed.wait()
+        super().send(alarm)  # type: ignore[arg-type]
 
 
-def run(reporter: Reporter, clock: Clock, seconds: float) -> None:
-    """Lets the reporter work as its thread would, on the test's clock."""
-    end = clock.now + seconds
-    while True:
-        wait_s = reporter.step()
-        if wait_s > 0:
-            if clock.now + wait_s > end:
-                clock.now = end
-                return
-            clock.now += max(wait_s, 0.001)
-
-
-def test_addresses_take_turns(outbox: Outbox, clock: Clock) -> None:
-    addresses = [Address("a"), Address("b"), Address("c")]
-    add(outbox, *range(9))
-    run(make(outbox, addresses, clock), clock, 0)
-    assert [[alarm.body for alarm in a.taken] for a in addresses] == [
-        [body(0), body(3), body(6)], [body(1), body(4), body(7)], [body(2), body(5), body(8)],
-    ]  # fmt: skip
-
-
-def test_when_one_fails_the_next_one_gets_the_alarm_at_once(outbox: Outbox, clock: Clock) -> None:
-    bad, good = Address("bad", works=False), Address("good")
-    add(outbox, *range(6))
-    run(make(outbox, [bad, good], clock), clock, 0)
-    assert [alarm.body for alarm in good.taken] == [body(n) for n in range(6)]
-    assert {alarm.attempt for alarm in good.taken} == {1}
-    assert bad.asked == 3
-
-
-def test_an_alarm_that_nobody_takes_is_tried_again_with_the_same_id_and_the_next_number(
-    outbox: Outbox, clock: Clock
-) -> None:
-    address = Address("a", works=False)
-    reporter = make(outbox, [address], clock)
-    add(outbox, 1)
-    run(reporter, clock, 40)  # tries at 0, 1, 6, 36
-    assert address.asked == 4 and reporter.last_error == "a: no"
-    address.works = True
-    run(reporter, clock, 121)
-    assert [alarm.attempt for alarm in address.taken] == [5]
-    assert outbox.counters.pending == 0 and reporter.last_error == ""
-
-
-@pytest.mark.parametrize(("failures", "limit_s"), [*enumerate(BACKOFF_S), (6, 1800.0), (1000, 1800.0)])
-def test_the_wait_is_anything_up_to_the_step_s_limit(failures: int, limit_s: float) -> None:
-    assert retry_delay_s(failures, lambda low, high: high) == limit_s
-    assert retry_delay_s(failures, lambda low, high: low) == 0
-
-
-def test_a_dead_receiver_is_not_hammered(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a", works=False)
-    add(outbox, *range(500))
-    run(make(outbox, [address], clock), clock, 3600)
-    assert 3600 / MAX_PAUSE_S <= address.asked <= 3600 / MAX_PAUSE_S + 10
-
-
-def test_the_first_success_after_an_outage_sends_all_that_waited(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a", works=False)
-    reporter = make(outbox, [address], clock)
-    add(outbox, *range(50))
-    run(reporter, clock, 4 * 3600)
-    address.works = True
-    while not address.taken:
-        run(reporter, clock, 1)
-    run(reporter, clock, 0)
-    assert sorted(alarm.body for alarm in address.taken) == sorted(body(n) for n in range(50))
-
-
-def test_an_alarm_that_is_always_refused_does_not_hold_up_the_others(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a")
-    address.refuses = {body(0), body(1)}
-    reporter = make(outbox, [address], clock)
-    for number in range(60):
+def test_what_is_added_is_delivered(stack: ExitStack, outbox: Outbox, tmp_path: Path) -> None:
+    address = stack.enter_context(receiver())
+    reporter = begin(stack, outbox, [address.url], tmp_path)
+    for number in range(20):
         add(outbox, number)
-        run(reporter, clock, 10)
-    assert [alarm.body for alarm in address.taken] == [body(n) for n in range(2, 60)]
-    assert address.asked < 58 + 2 * 20
-    assert outbox.counters.pending == 2
+        reporter.wake()
+    wait_until(lambda: outbox.counters.delivered == 20, what="all are delivered")
+    assert sorted(address.frames()) == list(range(20))
+    headers, _ = address.posts[0]
+    assert (headers["X-Task-Id"], headers["X-Attempt"]) == ("t 1", "1") and headers["X-Alarm-Id"]
+    assert reporter.stop(20.0) and reporter.stop(20.0), "it may be stopped twice"
 
 
-def test_a_few_alarms_arrive_within_a_minute_of_the_end_of_a_long_outage(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a", works=False)
-    reporter = make(outbox, [address], clock)
-    add(outbox, 1, 2)
-    run(reporter, clock, 8 * 3600)
-    assert address.asked <= 8 * 3600 / PROBE_S + 2 * len(BACKOFF_S)
-    address.works = True
-    run(reporter, clock, PROBE_S + 1)
-    assert sorted(alarm.body for alarm in address.taken) == [body(1), body(2)]
+def test_threads_are_there_only_while_they_have_something_to_do(outbox: Outbox) -> None:
+    before, clock, slow = threading.active_count(), Clock(), Slow()
+    reporter = Reporter(outbox, [Receiver("slow", lambda: slow)], clock=clock)
+    assert threading.active_count() == before
+    reporter.start()
+    add(outbox, *range(10))
+    reporter.wake()
+    for _ in range(4):
+        slow.begun.acquire()
+    assert threading.active_count() == before + 5
+    slow.allowed.set()
+    wait_until(lambda: outbox.counters.delivered == 10, what="all are delivered")
+    clock.now += 60
+    reporter.wake()
+    wait_until(lambda: threading.active_count() == before + 1, what="the others have ended")
+    assert reporter.stop(20.0)
 
 
-def test_what_waits_long_at_the_start_is_tried_at_once(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a", works=False)
-    add(outbox, 1, 2)
-    run(make(outbox, [address], clock), clock, 8 * 3600)
-    again = Address("a")
-    run(make(outbox, [again], clock), clock, 0)
-    assert len(again.taken) == 2
+def test_posts_under_way_are_finished_before_the_end_and_the_rest_stays(outbox: Outbox) -> None:
+    slow = Slow()
+    reporter = Reporter(outbox, [Receiver("slow", lambda: slow)])
+    add(outbox, *range(10))
+    reporter.start()
+    for _ in range(4):
+        slow.begun.acquire()
+    assert reporter.stop(0.01) is False  # still waiting for the receiver
+    slow.allowed.set()
+    assert reporter.stop(20.0)
+    assert sorted(slow.bodies()) == [body(number) for number in range(4)]
+    assert outbox.counters.delivered == 4 and outbox.counters.pending == 6
 
 
-def test_a_second_outage_right_after_the_first_delays_nothing_for_long(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a", works=False)
-    reporter = make(outbox, [address], clock)
-    add(outbox, *range(40))
-    run(reporter, clock, 12 * 3600)
-    address.works = True
-    while len(address.taken) < 2:
-        clock.now += reporter.step()
-    address.works = False
-    run(reporter, clock, 20)
-    address.works = True
-    run(reporter, clock, 2 * PROBE_S)
-    assert outbox.counters.pending == 0
-
-
-def test_a_clock_that_is_set_back_holds_nothing_up(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a")
-    reporter = make(outbox, [address], clock)
-    add(outbox, 0)
-    run(reporter, clock, 0)
-    add(outbox, 1)
-    clock.now -= 1500
-    run(reporter, clock, 1)
-    assert [alarm.body for alarm in address.taken] == [body(0), body(1)]
-
-
-def test_alarms_that_are_too_large_cost_the_others_nothing(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a")
-    address.too_large = {body(n) for n in range(20)}
-    reporter = make(outbox, [address], clock)
-    add(outbox, *range(20))
-    for number in range(20, 80):
-        add(outbox, number)
-        run(reporter, clock, 1)
-        assert address.taken[-1].body == body(number), "delivered within a second"
-    assert outbox.counters.pending == 20
-    assert "413" in reporter.last_error or not reporter.last_error
-
-
-def test_an_address_that_fails_slowly_is_asked_last(
-    outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Unreachable(Address):
-        def send(self, alarm: Alarm) -> None:
-            passed[0] += 3.0  # the time to connect
-            super().send(alarm)
-
-    passed = [0.0]
-    monkeypatch.setattr("streamserver.business.reporter.time.monotonic", lambda: passed[0])
-    away, good = Unreachable("away", works=False), Address("good")
-    reporter = make(outbox, [away, good], clock)
-    add(outbox, *range(20))
-    run(reporter, clock, 0)
-    assert len(good.taken) == 20 and away.asked == 1
-    away.works = True
-    run(reporter, clock, 61)
-    add(outbox, *range(20, 24))
-    run(reporter, clock, 0)
-    assert len(away.taken) == 2
-
-
-def test_hurry_makes_everything_due(outbox: Outbox, clock: Clock) -> None:
-    address = Address("a", works=False)
-    reporter = make(outbox, [address], clock)
-    add(outbox, 1, 2)
-    run(reporter, clock, 300)
-    address.works = True
-    reporter.hurry()
-    run(reporter, clock, 0)
-    assert len(address.taken) == 2
-
-
-def test_a_sink_that_breaks_counts_as_failed(outbox: Outbox, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Address):
-        def send(self, alarm: Alarm) -> None:
-            raise ZeroDivisionError("oh")
-
-    good = Address("good")
-    add(outbox, 1)
-    run(make(outbox, [Broken("broken"), good], clock), clock, 0)
-    assert len(good.taken) == 1 and "Traceback" in caplog.text
-
-
-def test_the_local_copy_is_written_first_and_once(outbox: Outbox, clock: Clock) -> None:
-    archive, address = Address("folder"), Address("a", works=False)
-    reporter = make(outbox, [address], clock, archive)
-    add(outbox, 1)
-    run(reporter, clock, 100)
-    assert archive.asked == 1 and address.asked > 2
-    assert outbox.counters.pending == 1
-
-
-def test_a_local_copy_that_fails_is_counted_and_does_not_stop_the_report(outbox: Outbox, clock: Clock) -> None:
-    archive, address = Address("folder", works=False), Address("a")
-    reporter = make(outbox, [address], clock, archive)
-    add(outbox, 1)
-    run(reporter, clock, 0)
-    assert len(address.taken) == 1 and outbox.counters.delivered == 1
-    assert reporter.archive_failures == 1
-
-
-def test_without_addresses_the_local_copy_is_the_delivery(outbox: Outbox, clock: Clock, tmp_path: Path) -> None:
-    reporter = make(outbox, [], clock, FileSink(tmp_path / "events"))
-    (tmp_path / "events").touch()
-    add(outbox, 1)
-    run(reporter, clock, 0)
-    assert outbox.counters.pending == 1 and "events" in reporter.last_error
-    (tmp_path / "events").unlink()
-    run(reporter, clock, 10)
-    assert outbox.counters.delivered == 1 and len(list((tmp_path / "events").rglob("*.json"))) == 1
-
-
-def test_without_any_sink_alarms_are_counted_only(outbox: Outbox, clock: Clock) -> None:
-    add(outbox, 1, 2)
-    run(make(outbox, [], clock), clock, 0)
-    assert outbox.counters.delivered == 2
-
-
-def test_a_delivery_that_cannot_be_recorded_is_not_repeated(
-    outbox: Outbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address = Address("a")
-    reporter = make(outbox, [address], clock)
-    add(outbox, 1, 2)
-
-    def disk_full(event_id: str) -> None:
-        raise StoreError("disk full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(outbox, "delivered", disk_full)
-        for _ in range(3):
-            with pytest.raises(StoreError):
-                reporter.step()
-    assert len(address.taken) == 1
-    run(reporter, clock, 0)
-    assert [alarm.body for alarm in address.taken] == [body(1), body(2)]
-    assert outbox.counters.delivered == 2
-
-
-def test_the_thread_delivers_what_is_added_and_ends_when_told(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o.sqlite", max_bytes=10**9)
-    with receiver() as address:
-        sink = HttpSink(address.url, task_id="t", connect_timeout_s=1, total_timeout_s=2)
-        reporter = Reporter(outbox, [sink])
-        reporter.start()
-        for number in range(20):
-            add(outbox, number)
-            reporter.wake()
-        wait_until(lambda: len(address.posts) == 20, what="all are delivered")
-        assert address.frames() == list(range(20))
-        assert reporter.stop(2.0)
-    assert outbox.counters.delivered == 20
-    outbox.close()
-
-
-def test_a_post_in_flight_is_finished_before_the_end_and_the_rest_stays(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o.sqlite", max_bytes=10**9)
-    asked, answer = threading.Event(), threading.Event()
-
-    class Slow(Address):
-        def send(self, alarm: Alarm) -> None:
-            asked.set()
-            answer.wait()
-            super().send(alarm)
-
-    slow = Slow("slow")
-    reporter = Reporter(outbox, [slow])
+def test_the_end_does_not_wait_for_an_address_that_was_passed_over(outbox: Outbox, stack: ExitStack) -> None:
+    slow, good = Slow(), Address("good", Clock())
+    stack.callback(slow.allowed.set)
+    reporter = Reporter(outbox, [Receiver("slow", lambda: slow), Receiver("good", lambda: good)])
     add(outbox, 1, 2)
     reporter.start()
-    asked.wait()
-    assert reporter.stop(0.01) is False  # still waiting for the receiver
-    answer.set()
-    assert reporter.stop(5.0)
-    assert [alarm.body for alarm in slow.taken] == [body(1)]
-    assert outbox.counters.pending == 1
-    outbox.close()
+    wait_until(lambda: outbox.counters.delivered == 2, what="both went to the other address")
+    assert reporter.stop(20.0)
 
 
-def test_the_thread_outlives_a_broken_outbox(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "o.sqlite", max_bytes=10**9)
+def test_a_closed_outbox_ends_a_reporter_that_is_told_to_stop(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
+    slow = Slow()
+    reporter = Reporter(outbox, [Receiver("slow", lambda: slow)])
+    add(outbox, 1)
+    reporter.start()
+    slow.begun.acquire()
+    assert reporter.stop(0.01) is False
     outbox.close()
-    reporter = Reporter(outbox, [Address("a")])
+    slow.allowed.set()
+    assert reporter.stop(20.0)
+
+
+def test_the_thread_outlives_a_broken_outbox(outbox: Outbox) -> None:
+    outbox.close()
+    reporter = Reporter(outbox, [Receiver("a", lambda: Address("a", Clock()))])
     reporter.start()
     wait_until(lambda: reporter.last_error, what="the error is told")
     assert "closed" in reporter.last_error
-    assert reporter.stop(2.0)
+    assert reporter.stop(20.0)
+
+
+def test_a_sink_that_breaks_counts_as_failed(outbox: Outbox, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Address):
+        def send(self, alarm: object) -> None:
+            raise ZeroDivisionError("oh")
+
+    def none() -> Address:
+        raise RuntimeError("no more")
+
+    good = Address("good", Clock())
+    broken = Receiver("broken", lambda: Broken("broken", Clock()))
+    reporter = Reporter(outbox, [broken, Receiver("unmade", none), Receiver("good", lambda: good)])
+    add(outbox, 1, 2)
+    reporter.start()
+    wait_until(lambda: outbox.counters.delivered == 2, what="both are delivered")
+    assert reporter.stop(20.0)
+    assert len(good.taken) == 2 and "ZeroDivisionError" in caplog.text and "no more" in caplog.text
+
+
+def test_nobody_is_there_then_somebody_is(
+    stack: ExitStack, outbox: Outbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    several = stack.enter_context(receivers(2))
+    for one in several:
+        one.deafen()
+    reporter = begin(stack, outbox, several.urls, tmp_path)
+    add_full(outbox, 50)
+    reporter.wake()
+    wait_until(lambda: reporter.outage and "Refused" in reporter.last_error, what="the outage is known")
+    several.set_mode(Mode.TAKE)
+    wait_until(lambda: outbox.counters.delivered == 50, what="all are delivered")
+    assert set(several.counts().values()) == {1}
+    wait_until(lambda: reporter.last_error == "" and not reporter.outage, what="all is well")
+    assert "is left out for now" in caplog.text and "takes alarms again" in caplog.text
+
+
+@pytest.mark.parametrize("mode", [Mode.TRICKLE, Mode.CLOSE, Mode.UNAVAILABLE])
+def test_one_of_three_misbehaves(stack: ExitStack, outbox: Outbox, tmp_path: Path, mode: Mode) -> None:
+    several = stack.enter_context(receivers(3))
+    several[1].mode = mode
+    reporter = begin(stack, outbox, several.urls, tmp_path)
+    for _ in range(20):
+        add_full(outbox, 3)
+        reporter.wake()
+    wait_until(lambda: outbox.counters.delivered == 60, what="all are delivered")
+    assert len(several.ids()) == 60 and several[1].posts <= 4 + 3
+    assert reporter.stop(5.0), "what it does not answer keeps nobody"
+
+
+def test_what_application_web_refuses_is_tried_again(stack: ExitStack, outbox: Outbox, tmp_path: Path) -> None:
+    several = stack.enter_context(receivers(1))
+    several[0].mode = Mode.REFUSE
+    reporter = begin(stack, outbox, several.urls, tmp_path)
+    add_full(outbox, 2)
+    reporter.wake()
+    wait_until(lambda: "参数错误" in reporter.last_error, what="it is refused")
+    assert not reporter.outage and outbox.counters.pending == 2
+    several[0].mode = Mode.TAKE
+    reporter.hurry()
+    wait_until(lambda: outbox.counters.delivered == 2, what="both are delivered")
+    assert min(row.attempt for row in several.all()) > 1
+
+
+def test_all_tasks_together_keep_to_the_limit_of_an_address(stack: ExitStack, tmp_path: Path) -> None:
+    several = stack.enter_context(receivers(1))
+    several[0].mode = Mode.UNAVAILABLE
+    boxes = []
+    for number in range(4):
+        box = Outbox(tmp_path / f"{number}.sqlite")
+        stack.callback(box.close)
+        add_full(box, 25)
+        begin(stack, box, several.urls, tmp_path, report_concurrency=2)
+        boxes.append(box)
+    wait_until(lambda: several[0].posts > 8, what="all have tried")
+    several[0].mode = Mode.TAKE
+    wait_until(lambda: all(box.counters.delivered == 25 for box in boxes), what="all are delivered", limit_s=60)
+    assert several[0].busiest <= 2
+    assert len(several.ids()) == 100
+
+
+def test_while_there_is_no_slot_nothing_spins(stack: ExitStack, outbox: Outbox, tmp_path: Path) -> None:
+    several = stack.enter_context(receivers(1))
+    slot = Slots(tmp_path / RECEIVERS_DIR, several[0].url, 1).take()
+    assert slot is not None
+    reporter = begin(stack, outbox, several.urls, tmp_path, report_concurrency=1)
+    add(outbox, *range(20))
+    before = time.process_time()
+    reporter.wake()
+    threading.Event().wait(1.0)
+    assert time.process_time() - before < 0.5 and several[0].posts == 0
+    slot.release()
+    wait_until(lambda: several[0].posts == 20, what="all are sent")
+
+
+def test_the_secret_of_the_settings_is_used_and_hidden(stack: ExitStack, outbox: Outbox, tmp_path: Path) -> None:
+    address = stack.enter_context(receiver())
+    reporter = begin(stack, outbox, [address.url], tmp_path, report_secret="k3y-of-the-house")
+    add(outbox, 1)
+    reporter.wake()
+    wait_until(lambda: outbox.counters.delivered == 1, what="it is delivered")
+    assert address.posts[0][0]["X-Signature"].startswith("sha256=")
+    assert "house" not in hide("using k3y-of-the-house here")
+
+
+def test_an_address_of_another_kind_is_told_at_once(outbox: Outbox, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'ftp://h/' is no http"):
+        make_reporter(outbox, report_urls=["ftp://h/"], task_id="t", settings=Settings(state_dir=str(tmp_path)))
+
+
+def test_an_address_that_is_named_twice_is_one(stack: ExitStack, outbox: Outbox, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    reporter = begin(stack, outbox, [url, url], tmp_path)
+    add(outbox, 1)
+    reporter.wake()
+    wait_until(lambda: reporter.last_error, what="it has failed")
+    assert reporter.last_error.count("127.0.0.1") == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from streamserver.core.errors import ConfigError, DeliveryError
+from streamserver.core.errors import AlarmRefusedError, ConfigError, DeliveryError
 from streamserver.core.secrets import register
 from streamserver.sinks.http import HttpSink
 from streamserver.sinks.sink import Alarm
@@ -25,8 +26,8 @@ def address() -> Iterator[Receiver]:
         yield server
 
 
-def sink(url: str, *, task_id: str = "t1", total_timeout_s: float = 5.0) -> HttpSink:
-    return HttpSink(url, task_id=task_id, connect_timeout_s=1.0, total_timeout_s=total_timeout_s)
+def sink(url: str, *, task_id: str = "t1", total_timeout_s: float = 5.0, secret: str = "") -> HttpSink:
+    return HttpSink(url, task_id=task_id, connect_timeout_s=1.0, total_timeout_s=total_timeout_s, secret=secret)
 
 
 def raw(reply: bytes, *, wait_s: float = 0.0) -> Callable[[BaseHTTPRequestHandler], None]:
@@ -205,11 +206,42 @@ def test_proxies_of_the_environment_are_ignored(address: Receiver, monkeypatch: 
     assert len(address.posts) == 1
 
 
-def test_what_application_web_refuses_with_200_is_logged(address: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_application_web_refuses_with_200_has_not_arrived(address: Receiver) -> None:
     address.reply = '{"code":-1,"msg":"参数错误"}'.encode()
+    with closing(sink(address.url)) as http, pytest.raises(AlarmRefusedError, match="参数错误"):
+        http.send(ALARM)
+
+
+def test_retry_after_comes_with_the_error(address: Receiver) -> None:
+    address.status, address.headers = 503, [("Retry-After", "17")]
+    with closing(sink(address.url)) as http, pytest.raises(DeliveryError) as caught:
+        http.send(ALARM)
+    assert caught.value.retry_after_s == 17.0 and not caught.value.unreachable
+
+
+def test_a_report_is_signed_when_there_is_a_secret(address: Receiver) -> None:
+    with closing(sink(address.url, secret="the key 钥匙")) as http:
+        http.send(ALARM)
+    [(headers, _)] = address.posts
+    assert abs(int(headers["X-Timestamp"]) - time.time()) < 3600
+    signed = f"{headers['X-Alarm-Id']}.{headers['X-Timestamp']}.".encode() + ALARM.body
+    assert headers["X-Signature"] == "sha256=" + hmac.new("the key 钥匙".encode(), signed, "sha256").hexdigest()
+
+
+def test_without_a_secret_nothing_is_signed(address: Receiver) -> None:
     with closing(sink(address.url)) as http:
         http.send(ALARM)
-    assert "参数错误" in caplog.text
+    assert not {"X-Timestamp", "X-Signature"} & set(address.posts[0][0])
+
+
+def test_a_knock_tells_whether_somebody_listens_and_leaves_a_connection_to_use(address: Receiver) -> None:
+    with closing(sink(address.url)) as http:
+        http.knock()
+        http.send(ALARM)
+    assert (len(address.posts), address.connections) == (1, 1)
+    with closing(sink(f"http://127.0.0.1:{free_port()}/")) as http, pytest.raises(DeliveryError) as caught:
+        http.knock()
+    assert caught.value.unreachable
 
 
 def test_what_is_no_http_address_is_refused() -> None:

@@ -145,7 +145,7 @@ def test_tasks_survive_the_process(tmp_path: Path) -> None:
 
 def test_the_file_is_private_durable_and_shared(tmp_path: Path, store: TaskStore) -> None:
     store.create("t1", "cam1", _REQUEST, "h1")
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("tasks.sqlite*")} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("tasks.*")} == {0o600}
     with sqlite3.connect(tmp_path / "tasks.sqlite") as plain:
         assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     plain.close()
@@ -157,16 +157,27 @@ def test_the_file_is_private_durable_and_shared(tmp_path: Path, store: TaskStore
 def test_a_file_of_another_version_is_refused_with_its_name(tmp_path: Path, store: TaskStore) -> None:
     store.close()
     with sqlite3.connect(tmp_path / "tasks.sqlite") as plain:
-        plain.execute("UPDATE counters SET value = 99 WHERE name = 'schema'")
+        plain.execute("INSERT INTO schema_history VALUES (99, '9.9', 0)")
+        plain.execute("PRAGMA user_version = 99")
     plain.close()
-    with pytest.raises(StoreError, match=r"tasks\.sqlite: expected schema version 1, got 99"):
+    with pytest.raises(StoreError, match=r"tasks\.sqlite: schema version 99, written by stream-server 9\.9"):
         TaskStore(_url(tmp_path))
 
 
-def test_a_file_that_is_no_database_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_moved_aside_with_a_report(tmp_path: Path) -> None:
     (tmp_path / "tasks.sqlite").write_bytes(b"this is no database, whatever its name says" * 40)
-    with pytest.raises(StoreError, match=r"tasks\.sqlite: file is not a database; check"):
-        TaskStore(_url(tmp_path))
+    opened = TaskStore(_url(tmp_path))
+    assert opened.damage is not None and opened.damage.reason == "file is not a database"
+    assert opened.list() == []
+    opened.close()
+    again = TaskStore(_url(tmp_path))
+    assert again.damage is None
+    again.close()
+
+
+def test_only_sqlite_files_are_task_databases() -> None:
+    with pytest.raises(StoreError, match="expected an SQLite file"):
+        TaskStore("postgresql://nobody:secret@127.0.0.1/tasks")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

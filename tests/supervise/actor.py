@@ -1,4 +1,4 @@
-"""A small real process that stands in for an engine or a client: ``actor.py ROLE RUN BEHAVIOUR [--drain]``."""
+"""A small real process that stands in for an engine or a client: ``actor.py ROLE RUN BEHAVIOUR``."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ def pending() -> int:
 
 
 class Actor:
-    def __init__(self, role: str, run: str, draining: bool) -> None:
+    def __init__(self, role: str, run: str) -> None:
         self.is_client = role == "client"
         self.file = Path(CLIENT_FILE if self.is_client else ENGINE_FILE)
         self.status = (ClientStatus if self.is_client else EngineStatus)(run=run, pid=os.getpid())
-        self.draining = draining
+        self.draining = False
         self.told_to_end = False
 
     def beat(self) -> None:
         if isinstance(self.status, ClientStatus):
             self.status.pending = pending()
+            self.status.dead = int(Path("dead").exists())
         self.status.write(self.file)
 
     def listen(self) -> None:
@@ -39,7 +40,7 @@ class Actor:
             signal.signal(signal.SIGUSR1, lambda *_: setattr(self, "draining", True))
 
     def work(self, seconds: float = 1e9) -> int:
-        self.status.ready = not self.draining
+        self.status.ready = True
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self.told_to_end and not (self.draining and not pending()):
             self.beat()
@@ -57,14 +58,27 @@ class Actor:
     def play(self, behaviour: str) -> int:
         name, _, rest = behaviour.partition(":")
         if name == "exit":
-            code, _, self.status.error = rest.partition(":")
+            exit_code, _, self.status.error = rest.partition(":")
             self.beat()
-            return int(code)
+            return int(exit_code)
+        if name == "swell":  # holds so many megabytes
+            held = b"x" * (1_000_000 * int(rest))
+            code = self.work()
+            del held
+            return code
+        if name == "swell_child":
+            program = f"import os, time; held = b'x' * (1_000_000 * {rest}); time.sleep(1e9)"
+            with subprocess.Popen([sys.executable, "-c", program]):
+                self.work()
         if name == "raise":  # an alarm that nobody has taken yet
             Path("outbox.sqlite").touch()
         if name == "finish":
             self.wait_for_client()
             return self.work(0.3)
+        if name == "pause":  # gives no sign of life until there is a file "go"
+            self.work(0.2)
+            while not Path("go").exists():
+                time.sleep(BEAT_S)
         if name == "hang":
             self.work(0.2)
             time.sleep(1e9)
@@ -91,8 +105,8 @@ def main() -> int:
     die_with_parent(int(os.environ["STREAMSERVER_PARENT_PID"]))
     role, run, behaviour = sys.argv[1:4]
     with Path("starts").open("a") as file:
-        file.write(f"{role} {behaviour}{' draining' if '--drain' in sys.argv else ''}\n")
-    actor = Actor(role, run, "--drain" in sys.argv)
+        file.write(f"{role} {behaviour}\n")
+    actor = Actor(role, run)
     actor.listen()
     return actor.play(behaviour)
 

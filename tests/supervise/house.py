@@ -14,10 +14,12 @@ from streamserver.core.settings import Settings
 from streamserver.core.states import TaskState
 from streamserver.launchers.base import ProcessSpec
 from streamserver.store import TaskRecord, TaskStore, store_url
-from streamserver.supervise.group import Launch, make_folder
+from streamserver.supervise.folders import make_folder
+from streamserver.supervise.group import Launch
 from streamserver.supervise.supervisor import Supervisor
 
 ACTOR = Path(__file__).with_name("actor.py")
+COURIER = Path(__file__).with_name("courier_actor.py")
 PATIENCE_S = 90.0
 
 
@@ -47,7 +49,7 @@ class House:
     """Settings, store and supervisor over one state folder.
 
     ``engine`` and ``client`` hold the behaviour of the first start, the second, and so on; the last one stays.
-    ``drain`` is the behaviour of a client that only delivers.
+    The courier is an actor, too: the first words of the file ``courier.behaviour`` in the state folder say which.
     """
 
     def __init__(self, state: Path, *, port_base: int, **settings: Any) -> None:
@@ -56,7 +58,7 @@ class House:
         self.store = TaskStore(store_url(self.settings.state_path))
         self.engine = ["work"]
         self.client = ["work"]
-        self.drain = "work"
+        self.rounds = 0
         self.foreign_engine = False
         self.finite = True
         self.options: dict[str, Any] = {}
@@ -66,7 +68,8 @@ class House:
 
     def open(self) -> House:
         self._stop = threading.Event()
-        options = {"prepare": self._prepare, "prepare_drain": self._prepare_drain, "random": lambda: 0.0}
+        options: dict[str, Any] = {"prepare": self._prepare, "courier": (sys.executable, str(COURIER))}
+        options |= {"random": lambda: 0.0, "beat": self._count_round}
         self.supervisor = Supervisor(self.settings, self.store, **{**options, **self.options})
         self._thread = threading.Thread(target=self.supervisor.run, args=(self._stop,))
         self._thread.start()
@@ -102,6 +105,24 @@ class House:
         group = self._group(key)
         return next((m.process.pid for name, m in group.members.items() if name == role), 0) if group else 0
 
+    def wait_rounds(self, count: int) -> None:
+        """Gives the supervisor so many rounds of its loop."""
+        end = self.rounds + count
+        wait_until(lambda: self.rounds >= end, f"{count} rounds")
+
+    def _count_round(self) -> None:
+        self.rounds += 1
+
+    def courier_pid(self) -> int:
+        """Of the courier, 0 while there is none."""
+        assert self.supervisor is not None
+        member = self.supervisor._courier.member
+        return member.process.pid if member else 0
+
+    def courier_starts(self) -> int:
+        file = self.settings.state_path / "courier.starts"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
     def starts(self, key: str) -> list[str]:
         return (self.folder(key) / "starts").read_text().splitlines()
 
@@ -122,9 +143,6 @@ class House:
         engine = self._spec("engine", record, folder, self.engine[min(count, len(self.engine) - 1)])
         client = self._spec("client", record, folder, self.client[min(count, len(self.client) - 1)])
         return Launch(engine=engine, client=client, finite=self.finite)
-
-    def _prepare_drain(self, record: TaskRecord, folder: Path, *, settings: Settings) -> ProcessSpec:
-        return self._spec("client", record, folder, self.drain)
 
     def _spec(self, role: str, record: TaskRecord, folder: Path, behaviour: str) -> ProcessSpec:
         return ProcessSpec(

@@ -19,7 +19,7 @@ from streamserver.graph.model import RawGraph
 from streamserver.graph.read import read_graphs
 from streamserver.store import Desired, TaskRecord
 from streamserver.supervise.plan import our_elements, plan, push_host
-from streamserver.supervise.prepare import dry_run, prepare, prepare_drain
+from streamserver.supervise.prepare import dry_run, prepare
 from tests.assets import graphs_dir
 from tests.supervise.requests import request
 
@@ -240,10 +240,12 @@ def test_a_second_start_leaves_nothing_of_the_first(tmp_path: Path) -> None:
     assert {name.split("_")[0] for name in (file.name for file in (tmp_path / "elements").iterdir())} == {"0"}
 
 
-def test_a_delivering_client_needs_no_algorithm(tmp_path: Path) -> None:
-    spec = prepare_drain(record_of(request(9)), tmp_path, settings=OURS)
-    assert load_config(tmp_path / "client.json").algorithms[0].type == 9
-    assert spec.cwd == tmp_path
+def test_what_is_written_for_the_client_tells_the_courier_whose_alarms_they_are_and_where_they_go(
+    tmp_path: Path,
+) -> None:
+    prepare(record_of(request(1)), tmp_path, port=1, settings=OURS)
+    client = load_config(tmp_path / "client.json")
+    assert (client.task_id, client.report_urls) == ("t1", tuple(request(1)["Reporting"]["ReportUrlList"]))
 
 
 def test_a_sophon_stream_program_gets_every_graph_with_its_pictures(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from streamserver.core.states import TaskState
 from streamserver.supervise.policy import (
     HEALTHY_RESET_S,
     MAX_PORT_MOVES,
+    MEMORY_RESET_S,
     Event,
     Exited,
     History,
@@ -14,16 +15,18 @@ from streamserver.supervise.policy import (
     Refused,
     Role,
     Silent,
+    Swollen,
     backoff_delay_s,
     blame,
     decide,
-    decide_drain,
     reason_of,
 )
 
 NOW = 1000.0
 FRESH = History()
 ENGINE, CLIENT = Role.ENGINE, Role.CLIENT
+CURE = "logs/{}.out in the task's folder says more; mend it, then create the task again"
+FULL = "more than memory_limit_mb (4096): planned restart"
 
 
 @pytest.mark.parametrize(
@@ -37,17 +40,44 @@ ENGINE, CLIENT = Role.ENGINE, Role.CLIENT
         (FRESH, Exited(CLIENT, -11), TaskState.BACKOFF, 1, "client: killed by signal 11"),
         (FRESH, Exited(ENGINE, 70, "boom"), TaskState.BACKOFF, 1, "engine: boom"),
         (FRESH, Exited(ENGINE, 1), TaskState.BACKOFF, 1, "engine: exit code 1"),
-        (FRESH, Exited(ENGINE, 64), TaskState.FAILED, 0, "engine: wrong command line"),
+        (FRESH, Exited(ENGINE, 64), TaskState.FAILED, 0, f"engine: wrong command line; {CURE.format('engine')}"),
         (FRESH, Exited(ENGINE, 65, "graph 0: no sink"), TaskState.FAILED, 0, "engine: graph 0: no sink"),
-        (FRESH, Exited(ENGINE, 66), TaskState.FAILED, 0, "engine: the model is missing or unusable"),
-        (FRESH, Exited(ENGINE, 67), TaskState.FAILED, 0, "engine: the source cannot be read"),
-        (FRESH, Exited(CLIENT, 68), TaskState.FAILED, 0, "client: the algorithm's own code is broken"),
+        (
+            FRESH,
+            Exited(ENGINE, 66),
+            TaskState.FAILED,
+            0,
+            f"engine: the model is missing or unusable; {CURE.format('engine')}",
+        ),
+        (FRESH, Exited(ENGINE, 67), TaskState.FAILED, 0, f"engine: the source cannot be read; {CURE.format('engine')}"),
+        (
+            FRESH,
+            Exited(CLIENT, 68),
+            TaskState.FAILED,
+            0,
+            f"client: the algorithm's own code is broken; {CURE.format('client')}",
+        ),
         (FRESH, Exited(CLIENT, 73), TaskState.BACKOFF, 0, "client: the port is taken"),
         (FRESH, Exited(ENGINE, 73), TaskState.BACKOFF, 1, "engine: the port is taken"),
         (FRESH, Silent(ENGINE, 15.4), TaskState.BACKOFF, 1, "engine gave no sign of life for 15 s"),
         (FRESH, Late(CLIENT, 300), TaskState.BACKOFF, 1, "client was not ready within 300 s"),
         (FRESH, Refused("bad graph", permanent=True), TaskState.FAILED, 0, "bad graph"),
         (FRESH, Refused("disk full", permanent=False), TaskState.BACKOFF, 1, "disk full"),
+        (FRESH, Swollen(ENGINE, 4310.0, 4096), TaskState.BACKOFF, 1, f"engine used 4.3 GB of memory, {FULL}"),
+        (
+            History(3, 0, NOW - 60),
+            Swollen(CLIENT, 5000, 4096),
+            TaskState.BACKOFF,
+            4,
+            f"client used 5.0 GB of memory, {FULL}",
+        ),
+        (
+            History(3, 0, NOW - MEMORY_RESET_S),
+            Swollen(ENGINE, 5000, 4096),
+            TaskState.BACKOFF,
+            1,
+            f"engine used 5.0 GB of memory, {FULL}",
+        ),
         (History(crashes=3), Exited(ENGINE, -9), TaskState.BACKOFF, 4, "engine: killed by signal 9"),
         (History(crashes=7), Exited(ENGINE, -9), TaskState.BACKOFF, 60, "engine: killed by signal 9"),
         (History(crashes=5000), Exited(ENGINE, -9), TaskState.BACKOFF, 60, "engine: killed by signal 9"),
@@ -89,6 +119,8 @@ def test_only_crashes_are_counted_as_restarts() -> None:
         for event in (Exited(ENGINE, -9), Silent(CLIENT, 20), Exited(CLIENT, 73), Exited(ENGINE, 0), Exited(ENGINE, 65))
     }
     assert list(counted.values()) == [True, True, False, False, False]
+    assert decide(FRESH, Swollen(ENGINE, 5000, 4096), now=NOW, jitter=1.0).counted
+    assert not decide(FRESH, Refused("the disk is full", permanent=False), now=NOW, jitter=1.0).counted
 
 
 def test_a_taken_port_means_another_port_and_no_crash_until_too_many_were_taken() -> None:
@@ -103,24 +135,6 @@ def test_a_taken_port_means_another_port_and_no_crash_until_too_many_were_taken(
 
 def test_becoming_healthy_forgets_the_ports_that_were_taken() -> None:
     assert History(1, 5).became_healthy(NOW) == History(1, 0, NOW)
-
-
-@pytest.mark.parametrize(
-    ("exited", "over", "delay_s"),
-    [
-        (Exited(CLIENT, 0), True, 0),
-        (Exited(CLIENT, 0, done=False), False, 1),
-        (Exited(CLIENT, 64), True, 0),
-        (Exited(CLIENT, -10), False, 1),
-        (Exited(CLIENT, 70), False, 1),
-    ],
-)
-def test_a_delivering_client_is_started_again_until_it_is_done_or_cannot(
-    exited: Exited, over: bool, delay_s: float
-) -> None:
-    step = decide_drain(FRESH, exited, now=NOW, jitter=1.0)
-    assert (step.over, step.delay_s) == (over, delay_s)
-    assert ("undelivered" in step.reason) == (exited.code == 64)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamserver.core.states import TaskState
-from streamserver.supervise.prepare import prepare, prepare_drain
+from streamserver.supervise.prepare import prepare
 from tests.e2e.harness import ledger
 from tests.supervise.house import House, children, wait_until
 from tests.supervise.requests import request
@@ -31,7 +31,7 @@ def test_a_sophon_stream_program_runs_on_what_was_prepared_and_its_alarms_arrive
     monkeypatch.setenv("PICTURE", str(tmp_path / "picture.jpg"))
     stream = stream_tree(tmp_path / "stream", config_of="tripwire").stream_path
     house = House(tmp_path / "state", port_base=port_base, stream_path=stream)
-    house.options.update(prepare=prepare, prepare_drain=prepare_drain)
+    house.options.update(prepare=prepare)
     with ledger() as receiver:
         content = request(1, address=str(tmp_path / "a.mp4"), Reporting={"ReportUrlList": [receiver.url]})
         record, _ = house.store.create("t1", "cam1", content, "hash")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 from streamserver.core.errors import GraphError, StoreError
 from streamserver.core.states import TaskState
+from streamserver.core.status import ENGINE_FILE, EngineStatus
 from streamserver.store import TaskRecord
 from tests.supervise.house import House, children, is_alive, wait_until
 
@@ -111,24 +115,6 @@ def test_a_port_that_is_taken_costs_no_restart(make_house: MakeHouse) -> None:
     assert house.lent_ports() == {ports[-1]}
 
 
-def test_a_file_that_ended_is_finished_once_and_its_client_stays_until_all_is_delivered(make_house: MakeHouse) -> None:
-    house = make_house()
-    house.engine, house.client = ["finish"], ["raise"]
-    house.open()
-    key = house.create()
-    record = house.wait_for(key, TaskState.FINISHED)
-    assert record.reason == "the source has ended"
-    client = house.pid(key, "client")
-    assert is_alive(client)
-    os.kill(client, signal.SIGKILL)
-    wait_until(lambda: "client work draining" in house.starts(key), "a delivering client is started")
-    (house.folder(key) / "deliver").touch()
-    wait_until(lambda: children() == [] and not house.lent_ports(), "all is delivered")
-    wait_until(lambda: (row := house.record(key)) and row.port == 0, "the port is free in the store too")
-    assert house.wait_for(key, TaskState.FINISHED).restarts == 0
-    assert house.folder(key).is_dir()
-
-
 def test_a_live_source_never_finishes(make_house: MakeHouse) -> None:
     house = make_house()
     house.engine, house.finite = ["exit:0", "work"], False
@@ -136,35 +122,6 @@ def test_a_live_source_never_finishes(make_house: MakeHouse) -> None:
     key = house.create()
     record = house.wait_for(key, TaskState.RUNNING)
     assert record.restarts == 1
-
-
-def test_a_deleted_task_delivers_what_it_raised_before_it_goes(make_house: MakeHouse) -> None:
-    house = make_house()
-    house.client = ["raise"]
-    house.open()
-    key = house.create()
-    house.wait_for(key, TaskState.RUNNING)
-    house.store.delete("t1")
-    house.wait_for(key, TaskState.STOPPING)
-    wait_until(lambda: house.pid(key, "engine") == 0, "the engine is gone")
-    assert is_alive(house.pid(key, "client"))
-    (house.folder(key) / "deliver").touch()
-    wait_until(lambda: house.record(key) is None, "the row is gone")
-    assert not house.folder(key).exists()
-
-
-def test_a_deleted_task_whose_receiver_is_away_goes_when_its_time_is_over(
-    make_house: MakeHouse, caplog: pytest.LogCaptureFixture
-) -> None:
-    house = make_house(drain_timeout_s=0.3)
-    house.client = ["raise"]
-    house.open()
-    key = house.create()
-    house.wait_for(key, TaskState.RUNNING)
-    house.store.delete("t1")
-    wait_until(lambda: house.record(key) is None, "the row is gone")
-    assert children() == []
-    assert "deleted with 1 alarms that no receiver took in time" in caplog.text
 
 
 def test_a_task_can_be_deleted_in_every_state(make_house: MakeHouse) -> None:
@@ -187,21 +144,6 @@ def test_a_task_can_be_deleted_in_every_state(make_house: MakeHouse) -> None:
     house.store.delete("d")
     wait_until(lambda: house.store.all() == [], "all rows are gone")
     assert list((house.settings.state_path / "tasks").iterdir()) == []
-
-
-def test_an_edit_starts_the_new_version_while_the_old_one_delivers(make_house: MakeHouse) -> None:
-    house = make_house()
-    house.client = ["raise"]
-    house.open()
-    old = house.create()
-    house.wait_for(old, TaskState.RUNNING)
-    record, _ = house.store.create("t1", "cam", {"TaskID": "t1", "edited": True}, "another hash")
-    new = house.wait_for(record.key, TaskState.RUNNING)
-    previous = house.wait_for(old, TaskState.STOPPING)
-    assert new.port != previous.port
-    (house.folder(old) / "deliver").touch()
-    wait_until(lambda: house.record(old) is None, "the old version is gone")
-    assert house.is_in(record.key, TaskState.RUNNING)
 
 
 def test_a_new_supervisor_starts_what_ran_and_leaves_what_ended(make_house: MakeHouse) -> None:
@@ -229,7 +171,7 @@ def test_a_new_supervisor_starts_what_ran_and_leaves_what_ended(make_house: Make
     wait_until(lambda: house.starts(running).count("engine work") == 2, "what ran is started")
     house.wait_for(running, TaskState.RUNNING)
     house.wait_for(failed, TaskState.RUNNING)
-    wait_until(lambda: "client work draining" in house.starts(undelivered), "what waits is delivered")
+    wait_until(house.courier_pid, "the courier delivers what waits")
     (house.folder(undelivered) / "deliver").touch()
     wait_until(lambda: house.record(undelivered) is None, "the deleted row is gone")
     assert house.is_in(finished, TaskState.FINISHED)
@@ -252,38 +194,47 @@ def test_folders_stay_while_the_database_knows_no_task_at_all(
     wait_until(lambda: not folder.exists(), "it is gone once tasks are there")
 
 
-def test_what_was_delivered_is_not_looked_after_again(make_house: MakeHouse) -> None:
+@pytest.mark.parametrize("role", ["engine", "client"])
+def test_a_process_that_was_stopped_by_a_signal_is_found_even_before_it_is_ready(
+    make_house: MakeHouse, role: str
+) -> None:
     house = make_house()
-    house.engine, house.client = ["finish"], ["raise"]
+    house.engine = ["unready", "work"]
     house.open()
     key = house.create()
-    house.wait_for(key, TaskState.FINISHED)
-    (house.folder(key) / "deliver").touch()
-    wait_until(lambda: not house.lent_ports(), "all is delivered")
-    count = len(house.starts(key))
-    house.close()
-    other = house.create("other")
-    house.engine = ["work"]
-    house.open()
-    house.wait_for(other, TaskState.RUNNING)
-    assert len(house.starts(key)) == count
+    wait_until(lambda: house.pid(key, role), "it is started")
+    os.kill(house.pid(key, role), signal.SIGSTOP)
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
 
 
-def test_alarms_that_a_broken_client_could_not_deliver_are_tried_by_the_next_supervisor(make_house: MakeHouse) -> None:
+def test_a_status_from_before_the_last_boot_counts_for_nothing(make_house: MakeHouse) -> None:
+    """The monotonic clock begins anew, so an old beat may lie in the future."""
     house = make_house()
-    house.engine, house.client = ["finish"], ["raise"]
-    house.drain = "exit:64:bad setting"
+    key = house.create()
+    (house.folder(key) / "run").mkdir(parents=True)
+    old = EngineStatus(run=key, ready=True, beat=time.monotonic() + 1e6)
+    (house.folder(key) / ENGINE_FILE).write_text(json.dumps(asdict(old)))
+    house.engine = ["mute"]
+    house.open()
+    house.wait_for(key, TaskState.STARTING)
+    house.wait_rounds(20)
+    assert house.is_in(key, TaskState.STARTING)
+
+
+@pytest.mark.parametrize(
+    ("role", "more"), [("engine", 0), ("client", 0), ("engine", 1)], ids=["engine", "client", "grandchild"]
+)
+def test_a_process_that_holds_too_much_memory_is_started_again_as_planned(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, role: str, more: int
+) -> None:
+    monkeypatch.setattr("streamserver.supervise.member.MEMORY_INTERVAL_S", 0.2)
+    house = make_house(memory_limit_mb=100)
+    setattr(house, role, ["swell_child:150" if more else "swell:150", "work"])
     house.open()
     key = house.create()
-    house.wait_for(key, TaskState.FINISHED)
-    os.kill(house.pid(key, "client"), signal.SIGKILL)
-    wait_until(lambda: not house.lent_ports(), "it is given up")
-    house.close()
-    count = len(house.starts(key))
-    (house.folder(key) / "deliver").touch()
-    house.drain = "work"
-    house.open()
-    wait_until(lambda: house.starts(key)[count:] == ["client work draining"], "it is tried again")
+    reason = house.wait_for(key, TaskState.BACKOFF).reason
+    assert re.fullmatch(rf"{role} used 1\d\d MB of memory, more than memory_limit_mb \(100\): planned restart", reason)
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
 
 
 def test_stopping_ends_everything_and_keeps_the_states(make_house: MakeHouse) -> None:
@@ -352,20 +303,44 @@ def test_a_full_disk_is_waited_for(make_house: MakeHouse) -> None:
     house.wait_for(key, TaskState.RUNNING)
 
 
-def test_silence_on_a_full_disk_is_not_called_a_hang(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = make_house()
-    house.engine = ["hang", "work"]
-    full = OSError(28, "No space left on device")
-
-    def write(*_: Any, **__: Any) -> None:
-        raise full
-
-    monkeypatch.setattr("streamserver.supervise.group.write_atomically", write)
-    house.open()
-    key = house.create()
-    reason = house.wait_for(key, TaskState.BACKOFF).reason
-    assert reason.startswith(f"{house.folder(key)}: No space left on device; check the disk's free space")
+@pytest.mark.parametrize("behaviour", ["hang", "unready"])
+def test_nobody_is_started_again_for_a_full_disk(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, behaviour: str
+) -> None:
+    house = make_house(start_timeout_s=1.0)
+    house.engine = [behaviour, "work"]
+    with monkeypatch.context() as disk:
+        disk.setattr("streamserver.supervise.group.write_atomically", fill)
+        house.open()
+        key = house.create()
+        wait_until(lambda: (r := house.record(key)) and "No space left" in r.reason, "the reason is shown")
+        record = house.record(key)
+        assert record is not None
+        assert record.reason.startswith(f"{house.folder(key)}: No space left on device; check the disk's free space")
+        assert record.restarts == 0
+        assert record.state is (TaskState.RUNNING if behaviour == "hang" else TaskState.STARTING)
+        pids = house.pid(key, "engine"), house.pid(key, "client")
+        house.wait_rounds(30)
+        assert (house.pid(key, "engine"), house.pid(key, "client")) == pids
+    wait_until(lambda: (r := house.record(key)) and r.restarts == 1, "with room on the disk, silence counts again")
     house.wait_for(key, TaskState.RUNNING)
+
+
+def test_the_reason_goes_when_the_disk_has_room_again(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house(heartbeat_timeout_s=1.0)
+    house.engine = ["pause"]
+    with monkeypatch.context() as disk:
+        disk.setattr("streamserver.supervise.group.write_atomically", fill)
+        house.open()
+        key = house.create()
+        wait_until(lambda: (r := house.record(key)) and "No space left" in r.reason, "the reason is shown")
+        (house.folder(key) / "go").touch()
+    wait_until(lambda: (r := house.record(key)) and not r.reason, "the reason is gone")
+    assert house.wait_for(key, TaskState.RUNNING).restarts == 0
+
+
+def fill(*_: Any, **__: Any) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_task_whose_handling_breaks_does_not_stop_its_neighbours(
@@ -395,7 +370,7 @@ def test_a_store_that_cannot_be_read_or_written_for_a_while_changes_nothing(
     with monkeypatch.context() as broken, caplog.at_level(logging.ERROR):
         written: list[int] = []
         broken.setattr(house.store, "version", fail)
-        broken.setattr(house.store, "set_state", lambda *_, **__: written.append(1) or fail())
+        broken.setattr(house.store, "set_states", lambda *_, **__: written.append(1) or fail())
         os.kill(house.pid(key, "engine"), signal.SIGKILL)
         wait_until(lambda: house.starts(key).count("engine work") == 2, "the engine is back")
         wait_until(lambda: len(written) > 1, "it is tried again")

@@ -18,6 +18,7 @@ from streamserver.web.errors import PICTURE_PATHS
 from tests.web.conftest import TYPES, body
 
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+_READABLE = ("/docs", "/openapi.json", "/task/list", "/alarm/dead", "/livez", "/readyz")
 
 
 def _check_shape(response: Any, *, status: int | None = None) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def test_every_route_answers_every_method_and_nonsense_in_one_shape(app: Flask, 
         "/task/delete",
         "/task/list",
         "/task/query",
+        "/alarm/dead",
+        "/alarm/replay",
         *PICTURE_PATHS,
         "/openapi.json",
         "/docs",
@@ -46,7 +49,7 @@ def test_every_route_answers_every_method_and_nonsense_in_one_shape(app: Flask, 
     for route in routes:
         for method in _METHODS:
             response = client.open(route, method=method, data=b"\xff{")
-            if response.status_code == 302 or (route in ("/docs", "/openapi.json", "/task/list") and method == "GET"):
+            if response.status_code == 302 or (route in _READABLE and method == "GET"):
                 continue
             if (route, method) == ("/task/list", "POST"):
                 continue
@@ -54,15 +57,17 @@ def test_every_route_answers_every_method_and_nonsense_in_one_shape(app: Flask, 
                 asked = method in ("GET", "POST") and (route, method) != ("/task/preview", "POST")
                 _check_shape(response, status=400 if asked else 405)
                 continue
-            _check_shape(response, status=200 if route.startswith("/task/") else 405)
+            _check_shape(response, status=200 if route.startswith(("/task/", "/alarm/")) else 405)
 
 
-@pytest.mark.parametrize("path", ["/task/nope", "/task/create/", "/task/", "/task", "/task/list/1"])
-def test_what_is_not_there_under_task_is_still_200(client: FlaskClient, path: str) -> None:
-    assert "there is no /task" in _check_shape(client.post(path), status=200)["Msg"]
+@pytest.mark.parametrize(
+    "path", ["/task/nope", "/task/create/", "/task/", "/task", "/task/list/1", "/alarm", "/alarm/", "/alarm/dead/1"]
+)
+def test_what_is_not_there_under_task_or_alarm_is_still_200(client: FlaskClient, path: str) -> None:
+    assert f"there is no {path}" in _check_shape(client.post(path), status=200)["Msg"]
 
 
-@pytest.mark.parametrize("path", ["/nope", "/tasks", "/static/x", "/docs/x"])
+@pytest.mark.parametrize("path", ["/nope", "/tasks", "/alarms", "/static/x", "/docs/x"])
 def test_elsewhere_the_status_says_it_too(client: FlaskClient, path: str) -> None:
     _check_shape(client.get(path), status=404)
 
@@ -78,7 +83,9 @@ def test_a_wrong_method_is_told_the_right_one(client: FlaskClient) -> None:
     assert "use GET, POST" in _check_shape(client.put("/task/list"))["Msg"]
 
 
-@pytest.mark.parametrize("path", ["/task/create", "/task/delete", "/task/query", "/task/list"])
+@pytest.mark.parametrize(
+    "path", ["/task/create", "/task/delete", "/task/query", "/task/list", "/alarm/dead", "/alarm/replay"]
+)
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_told_so(client: FlaskClient, path: str, chunked: bool) -> None:
     environ: dict[str, Any] = {"wsgi.input_terminated": True} if chunked else {}

@@ -11,10 +11,12 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from streamserver.core import errors
+from streamserver.core.alarm_requests import DeadRequest, ReplayRequest
 from streamserver.core.messages import CreateRequest, ExtendOptions
-from streamserver.core.replies import ListReply, TaskEntry
+from streamserver.core.replies import DeadAlarm, DeadReply, ListReply, ReplayReply, TaskEntry
 from streamserver.web.openapi import error_table
 
+_PAGES = ("/", "/docs", "/openapi.json")
 _MANUAL = Path(__file__).parents[2] / "docs" / "http_api.md"
 
 
@@ -29,11 +31,11 @@ def _keys(schema: dict[str, Any]) -> set[str]:
     return {key for node in nodes for key in node.get("properties", {})}
 
 
-def test_the_document_describes_every_task_route(client: FlaskClient) -> None:
+def test_the_document_describes_every_route_but_the_pages(client: FlaskClient) -> None:
     document = _document(client)
     assert document["openapi"].startswith("3.1")
     described = {(path, method.upper()) for path, item in document["paths"].items() for method in item}
-    rules = [rule for rule in client.application.url_map.iter_rules() if rule.rule.startswith("/task/")]
+    rules = [rule for rule in client.application.url_map.iter_rules() if rule.rule not in _PAGES]
     served = {(rule.rule, method) for rule in rules for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
     assert described == served
 
@@ -70,7 +72,8 @@ def test_the_page_shows_every_path_key_and_error_and_needs_nothing_from_elsewher
     assert loads.found == []
     for path in _document(client)["paths"]:
         assert f"<code>{path}</code>" in response.text
-    for key in _keys(CreateRequest.model_json_schema()) | _keys(ExtendOptions.model_json_schema()):
+    models = (CreateRequest, ExtendOptions, DeadRequest, ReplayRequest, TaskEntry, DeadAlarm)
+    for key in set().union(*(_keys(model.model_json_schema(by_alias=True)) for model in models)):
         assert f"<code>{key}</code>" in response.text
     for row in error_table():
         assert f"<td>{row['Code']}</td>" in response.text
@@ -103,7 +106,7 @@ def test_the_root_leads_to_the_manual(client: FlaskClient) -> None:
 
 def test_the_written_manual_names_every_key_and_every_error() -> None:
     text = _MANUAL.read_text("utf-8")
-    models = (CreateRequest, ExtendOptions, ListReply)
+    models = (CreateRequest, ExtendOptions, ListReply, DeadRequest, DeadReply, ReplayRequest, ReplayReply)
     for key in set().union(*(_keys(model.model_json_schema(by_alias=True)) for model in models)):
         assert f"`{key}`" in text, key
     for row in error_table():

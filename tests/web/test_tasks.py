@@ -246,6 +246,9 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
         "Dropped": 7,
         "Events": 5,
         "Pending": 1,
+        "Delivered": 3,
+        "Dead": 0,
+        "Lost": 1,
         "Restarts": 2,
         "Detector": "motion",
         "Algorithms": [
@@ -370,7 +373,8 @@ def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
         dropped=7,
         detector="motion",
     ).write(folder / ENGINE_FILE)
-    ClientStatus(run=key, events=5, pending=1, per_algorithm=[3, 2]).write(folder / CLIENT_FILE)
+    client = ClientStatus(run=key, events=5, pending=1, delivered=3, lost=1, per_algorithm=[3, 2])
+    client.write(folder / CLIENT_FILE)
     return key
 
 

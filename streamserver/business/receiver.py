@@ -1,0 +1,90 @@
+"""One report address as the reporter sees it: its breaker, its slots, and connections for several POSTs at a time."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+
+from streamserver.business.breaker import Breaker
+from streamserver.business.slots import Slot, Slots
+from streamserver.core.errors import DeliveryError
+from streamserver.sinks.sink import Alarm, Sink
+
+_log = logging.getLogger(__name__)
+
+
+class Receiver:
+    """A place that takes alarms.
+
+    ``send``, ``knock`` and ``rest`` may be called from any thread; the rest belongs to the reporter's own.
+
+    Args:
+        name: for logs and status, secrets masked.
+        make_sink: a way to the address for one POST at a time; as many are made as are needed at once, and kept.
+        slots: limits the POSTs of all processes together; ``None`` for no limit.
+        jitter: for the breaker.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make_sink: Callable[[], Sink],
+        *,
+        slots: Slots | None = None,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.name = name
+        self.breaker = Breaker(jitter=jitter)
+        self._make_sink = make_sink
+        self._slots = slots
+        self._idle: deque[Sink] = deque()
+
+    def take_slot(self) -> Slot | None:
+        """The right to one POST, or ``None`` while too many are under way."""
+        return Slot(None) if self._slots is None else self._slots.take()
+
+    def may_try(self, now: float) -> bool:
+        """In an outage: whether an alarm may be spent on a try; if not, the next try is put off a little."""
+        if self._slots is None or self._slots.may_try(now):
+            return True
+        self.breaker.put_off(now)
+        return False
+
+    def note_try(self, now: float, *, well: bool) -> None:
+        """In an outage: tells the machine's other tasks how a try went."""
+        if self._slots is not None:
+            self._slots.note(now, well=well)
+
+    def send(self, alarm: Alarm) -> DeliveryError | None:
+        """Hands ``alarm`` over; returns what was wrong, or ``None`` when it has arrived."""
+        return self._use(lambda sink: sink.send(alarm))
+
+    def knock(self) -> DeliveryError | None:
+        """Connects and no more; returns why that was impossible."""
+        return self._use(lambda sink: sink.knock())
+
+    def rest(self) -> None:
+        """Lets go of the connections that nobody uses."""
+        while True:
+            try:
+                self._idle.popleft().close()
+            except IndexError:
+                return
+
+    def _use(self, work: Callable[[Sink], None]) -> DeliveryError | None:
+        try:
+            sink = self._idle.pop()
+        except IndexError:
+            sink = self._make_sink()
+        try:
+            work(sink)
+        except DeliveryError as e:
+            return e
+        except Exception as e:  # noqa: BLE001  a sink that breaks must not hold up the alarms behind this one
+            _log.exception("sink %s", self.name)
+            return DeliveryError(f"{self.name}: {e!r}")
+        finally:
+            self._idle.append(sink)
+        return None

@@ -1,0 +1,98 @@
+"""The folders of tasks: made, tidied after kills, removed so that nothing half removed can be taken for a task."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+OUTBOX_FILE = "outbox.sqlite"
+"""The alarms of a task, relative to its folder."""
+
+REMOVED_SUFFIX = ".removed"
+"""Ends the name of a folder that is being removed."""
+
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+_SUBFOLDERS = ("run", "elements")
+
+_log = logging.getLogger(__name__)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a task's folder with run/ and logs/, readable by its owner only: addresses may hold passwords."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for name in ("run", "logs"):
+        (folder / name).mkdir(exist_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a task's folder; it loses its name first, so that a kill leaves all of it or nothing that is a task's.
+
+    Raises:
+        OSError: it could not be renamed and is whole. What could only not be removed then goes at the next start.
+    """
+    doomed = folder.with_name(folder.name + REMOVED_SUFFIX)
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        return
+    _remove(doomed)
+
+
+def remove_orphans(root: Path, keys: Iterable[str]) -> None:
+    """Removes the folders in ``root`` that belong to none of ``keys``, unless there are no keys at all."""
+    known = set(keys)
+    found = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    for folder in found:
+        if folder.name.endswith(REMOVED_SUFFIX):
+            _remove(folder)
+    orphans = [path for path in found if path.name not in known and not path.name.endswith(REMOVED_SUFFIX)]
+    if orphans and not known:
+        _log.error(
+            "the database has no task, but %d folders in %s do; they stay until the first start with a task in the "
+            "database: copy what you need (request.json, outbox.sqlite), or put the right database back",
+            len(orphans),
+            root,
+        )
+        return
+    for folder in orphans:
+        _log.warning("folder %s belongs to no task and is removed", folder)
+        _remove(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Removes what killed processes left half written in ``folder`` and below; for a time when nothing writes there."""
+    for place in (folder, *(folder / name for name in _SUBFOLDERS)):
+        remove_temporary_files(place)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Removes the files of ``core.files.write_atomically`` whose writer was killed before the rename."""
+    try:
+        names = [path for path in folder.iterdir() if path.name[0] == "." and _TEMPORARY.fullmatch(path.name)]
+    except OSError:  # it is not there, or cannot be read: whoever needs it says so
+        return
+    for path in names:
+        try:
+            path.unlink()
+        except OSError as e:
+            _log.warning("%s cannot be removed: %s", path, e.strerror)
+
+
+def has_outbox(folder: Path) -> bool:
+    """True when alarms may lie in ``folder``: in the outbox, or in what a mending that was killed had put aside."""
+    if (folder / OUTBOX_FILE).exists() or (folder / f"{OUTBOX_FILE}.backup").exists():
+        return True
+    return any(folder.glob(f"{OUTBOX_FILE}.damaged-*"))
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as e:
+        _log.warning("%s cannot be removed: %s", e.filename or folder, e.strerror)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamserver.business.slots import TURN_S, Slots
+from tests.business.support import REPOSITORY
+
+URL = "http://h/upload"
+
+
+def test_there_are_so_many_and_no_more_for_all_who_share_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "receivers"
+    one, other = Slots(folder, URL, 3), Slots(folder, URL, 3)
+    held = [one.take(), other.take(), one.take()]
+    assert all(held) and one.take() is None and other.take() is None
+    first = held[0]
+    assert first is not None
+    first.release()
+    first.release()
+    again = other.take()
+    assert again is not None and one.take() is None
+    for slot in [again, *held]:
+        assert slot is not None
+        slot.release()
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_each_address_has_its_own(tmp_path: Path) -> None:
+    a, b = Slots(tmp_path, URL, 1).take(), Slots(tmp_path, URL + "?other", 1).take()
+    assert a is not None and b is not None
+    a.release()
+    b.release()
+
+
+def test_a_slot_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+    take = (
+        "import sys, time; from pathlib import Path; from streamserver.business.slots import Slots;"
+        "slot = Slots(Path(sys.argv[1]), sys.argv[2], 1).take(); print(slot is not None, flush=True); time.sleep(600)"
+    )
+    slots = Slots(tmp_path, URL, 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", take, str(tmp_path), URL], stdout=subprocess.PIPE, cwd=REPOSITORY
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"True\n"
+        assert slots.take() is None
+        process.kill()
+        process.wait()
+    slot = slots.take()
+    assert slot is not None
+    slot.release()
+
+
+def test_without_a_folder_there_is_no_limit_which_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    slots = Slots(tmp_path / "file", URL, 2)
+    for _ in range(10):
+        slot = slots.take()
+        assert slot is not None
+        slot.release()
+    assert len(caplog.records) == 1 and "not limited" in caplog.text
+
+
+def test_one_process_at_a_time_tries_a_broken_address_and_all_do_when_it_is_well(tmp_path: Path) -> None:
+    one, other, now = Slots(tmp_path / "new", URL, 1), Slots(tmp_path / "new", URL, 1), 1000.0
+    assert one.may_try(now)
+    assert not other.may_try(now) and not other.may_try(now + TURN_S - 0.01)
+    assert other.may_try(now + TURN_S) and not one.may_try(now + TURN_S)
+    one.note(now + 2, well=False)
+    assert not other.may_try(now + 2.1)
+    one.note(now + 3, well=True)
+    assert one.may_try(now + 3) and other.may_try(now + 3)
+    other.note(now + 4, well=False)
+    assert not one.may_try(now + 4)
+    assert one.may_try(5.0), "the machine has started anew"
+
+
+def test_where_nothing_can_be_noted_everybody_tries(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    slots = Slots(tmp_path / "file", URL, 1)
+    slots.note(1000.0, well=False)
+    assert slots.may_try(1000.0) and slots.may_try(1000.0)

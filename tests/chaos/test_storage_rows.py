@@ -1,0 +1,104 @@
+"""Small runs of the rows about power loss, syncs, clocks and ports, and mutants that these rows must catch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import forgetful_disk, row_clock, row_fsync, row_ports, row_powerloss, stepped_clock, strace
+from tests.chaos.context import Context
+from tests.chaos.mutants import Mutant, breed
+from tests.chaos.row_powerloss import Tally
+
+PROJECT = Path(__file__).resolve().parents[2]
+LAZY = Mutant(
+    "synchronous off",
+    {"streamserver/durable/files.py": (("synchronous = FULL", "synchronous = OFF"),)},
+)
+
+needs_shim = pytest.mark.skipif(bool(forgetful_disk.missing_tools()), reason=forgetful_disk.missing_tools())
+needs_strace = pytest.mark.skipif(bool(strace.missing_tools()), reason=strace.missing_tools())
+needs_clock = pytest.mark.skipif(bool(stepped_clock.missing_tools()), reason=stepped_clock.missing_tools())
+
+
+@pytest.fixture(scope="module")
+def lazy_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return breed(LAZY, PROJECT, tmp_path_factory.mktemp("lazy") / "project")
+
+
+@needs_shim
+def test_a_client_that_loses_power_loses_no_alarm(tmp_path: Path) -> None:
+    tally = Tally()
+    row_powerloss.client_rounds(Context(tmp_path, seed=1), 4, tally)
+    assert tally.complaints == []
+    assert tally.alarms > 4 and tally.writes > 0
+
+
+@needs_shim
+@pytest.mark.e2e
+def test_a_server_that_loses_power_loses_nothing(tmp_path: Path) -> None:
+    tally = Tally()
+    row_powerloss.server_rounds(Context(tmp_path, seed=1), 2, tally)
+    assert tally.complaints == []
+    assert tally.tasks == 4 and tally.alarms > 0
+
+
+@needs_shim
+def test_power_loss_catches_a_client_that_does_not_sync(tmp_path: Path, lazy_project: Path) -> None:
+    tally = Tally(patience_s=3.0)
+    context = Context(tmp_path, seed=1, project=lazy_project)
+    row_powerloss.client_rounds(context, 4, tally)
+    assert any("alarms lost" in complaint for complaint in tally.complaints)
+
+
+@needs_strace
+@pytest.mark.e2e
+def test_every_promise_has_its_fsync(tmp_path: Path) -> None:
+    outcome = row_fsync.run(Context(tmp_path, seed=1, size=0.01))
+    assert outcome.passed, outcome.complaints
+    assert outcome.figure == "100 % of 5 alarms and 6 creates and deletes"
+
+
+@needs_strace
+@pytest.mark.e2e
+def test_strace_catches_promises_without_an_fsync(tmp_path: Path, lazy_project: Path) -> None:
+    outcome = row_fsync.run(Context(tmp_path, seed=1, size=0.01, project=lazy_project))
+    assert outcome.figure == "0 % of 5 alarms and 6 creates and deletes"
+    assert not outcome.passed
+
+
+def test_a_trace_is_read_across_interruptions() -> None:
+    log = "/state/outbox.sqlite-wal"
+    lines = [
+        '10 recvfrom(9<TCP:[a->b]>, "POST /flask_test/0 HTTP/1.1", 8192, 0, NULL, NULL) = 30',
+        f'10 pwrite64(6<{log}>, "x", 1, 0) = 1',
+        f"10 fdatasync(6<{log}> <unfinished ...>",
+        f'11 pwrite64(6<{log}>, "y", 1, 1) = 1',
+        "10 <... fdatasync resumed>) = 0",
+        '10 sendto(9<TCP:[a->b]>, "HTTP/1.1 200 OK", 15, 0, NULL, 0) = 15',
+        '10 recvfrom(9<TCP:[a->b]>, "POST /flask_test/0 HTTP/1.1", 8192, 0, NULL, NULL) = 30',
+        f'10 pwrite64(6<{log}>, "x", 1, 2) = 1',
+        f"10 fdatasync(6<{log}> <unfinished ...>",
+        '10 sendto(9<TCP:[a->b]>, "HTTP/1.1 200 OK", 15, 0, NULL, 0) = 15',
+        '10 recvfrom(9<TCP:[a->b]>, "POST /flask_test/0 HTTP/1.1", 8192, 0, NULL, NULL) = 30',
+        f"10 fdatasync(6<{log}>) = 0",
+        '10 sendto(9<TCP:[a->b]>, "HTTP/1.1 200 OK", 15, 0, NULL, 0) = 15',
+    ]
+    found = strace.promises(
+        strace.parse(lines), is_request=lambda t: "POST" in t, is_promise=lambda t: "200" in t, log="outbox.sqlite-wal"
+    )
+    assert [promise.kept for promise in found] == [True, False, False]
+
+
+@needs_clock
+@pytest.mark.e2e
+def test_steps_of_the_clock_change_nothing(tmp_path: Path) -> None:
+    outcome = row_clock.run(Context(tmp_path, seed=1, size=0.01))
+    assert outcome.passed, outcome.complaints
+
+
+@pytest.mark.e2e
+def test_ports_that_others_take_are_left_to_them(tmp_path: Path) -> None:
+    outcome = row_ports.run(Context(tmp_path, seed=1, size=0.05))
+    assert outcome.passed, outcome.complaints

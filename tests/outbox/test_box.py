@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from streamserver.core.errors import StoreError
+from streamserver.outbox.box import Counters, Outbox
+from tests.outbox.support import FILE, Clock, copy, event, make, number_of, numbers, take_all
+
+
+def test_an_event_is_due_at_once_and_gone_once_delivered(tmp_path: Path) -> None:
+    outbox = make(tmp_path, wall=lambda: 1_700_000_000.0)
+    assert outbox.add([event(1), event(2)]) == 2
+    first, second = outbox.claim(10)
+    assert (first.body, first.attempt, first.created) == (event(1).body, 1, 1_700_000_000.0)
+    assert first.id < second.id and not first.archived and first.refusals == 0
+    assert outbox.claim(10) == [] and outbox.due_in() is None  # both are under way
+    outbox.delivered([first.id])
+    assert outbox.counters.pending == 1
+    outbox.failed(second.id, 0.0, "no answer")
+    assert outbox.due_in() == 0
+    [again] = outbox.claim(10)
+    assert (again.id, again.attempt) == (second.id, 2)
+    outbox.delivered([again.id])
+    assert outbox.counters == Counters(events=2, delivered=2, per_algorithm=((0, 2),))
+    outbox.close()
+
+
+def test_an_event_that_failed_waits_until_its_next_try(tmp_path: Path) -> None:
+    clock = Clock()
+    outbox = make(tmp_path, clock)
+    outbox.add([event(1), event(2)])
+    first, second = outbox.claim(2)
+    outbox.failed(first.id, 30.0, "no answer")
+    outbox.failed(second.id, 20.0, "refused", refused=True)
+    assert outbox.claim(2) == [] and outbox.due_in() == 20.0
+    clock.now += 30
+    assert [(number_of(found), found.attempt, found.refusals) for found in outbox.claim(2)] == [(2, 2, 1), (1, 2, 0)]
+    outbox.close()
+
+
+def test_the_oldest_can_be_claimed_before_its_time(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1), event(2)])
+    for found, delay_s in zip(outbox.claim(2), (1800.0, 30.0), strict=True):
+        outbox.failed(found.id, delay_s, "no answer")
+    assert [number_of(found) for found in outbox.claim(1, early=True)] == [1]
+    assert [number_of(found) for found in outbox.claim(5, early=True)] == [2]
+    assert outbox.claim(5, early=True) == []
+    outbox.close()
+
+
+def test_all_that_waits_can_be_made_due(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(number) for number in range(5001)])
+    *failed, under_way = take_all(outbox)
+    for found in failed:
+        outbox.failed(found.id, 600.0, "no answer")
+    assert outbox.due_in() == 600.0
+    outbox.retry_now()
+    assert outbox.due_in() == 0.0
+    assert {found.id for found in take_all(outbox)} == {found.id for found in failed}
+    assert under_way.id not in {found.id for found in failed}
+    outbox.close()
+
+
+def test_what_was_claimed_and_not_tried_is_due_again_and_was_no_attempt(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1), event(2)])
+    outbox.unclaim([found.id for found in outbox.claim(2)])
+    assert [found.attempt for found in outbox.claim(2)] == [1, 1]
+    outbox.close()
+
+
+def test_an_attempt_counts_on_the_disk_before_anything_is_sent(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1)])
+    outbox.claim(1)
+    killed = copy(tmp_path)
+    outbox.close()
+    outbox = make(killed)
+    assert [found.attempt for found in outbox.claim(1)] == [2]
+    outbox.close()
+
+
+def test_whoever_waits_for_an_alarm_gets_it_without_another_commit(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    assert outbox.claim(2) == []
+    outbox.add([event(number, key=str(number)) for number in (1, 1, 2, 3)])
+    commits = outbox._file.commits
+    assert outbox.due_in() == 0.0
+    assert [(number_of(found), found.attempt) for found in outbox.claim(5)] == [(1, 1), (2, 1)]
+    assert outbox._file.commits == commits
+    assert [number_of(found) for found in outbox.claim(5)] == [3]
+    outbox.close()
+    outbox = make(tmp_path)
+    assert sorted(number_of(found) for found in take_all(outbox)) == [1, 2, 3]
+    outbox.close()
+
+
+def test_what_nobody_fetched_is_given_back_at_the_end(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.claim(1)
+    outbox.add([event(1)])
+    outbox.close()
+    outbox = make(tmp_path)
+    assert [found.attempt for found in outbox.claim(1)] == [1]
+    outbox.close()
+
+
+def test_after_a_reboot_everything_is_due(tmp_path: Path) -> None:
+    outbox = make(tmp_path, Clock(90_000.0))
+    outbox.add([event(1), event(2)])
+    outbox.failed(outbox.claim(1)[0].id, 1800.0, "no answer")
+    outbox.close()
+    outbox = make(tmp_path, Clock(90_001.0))
+    assert numbers(outbox) == [2]
+    outbox.close()
+    outbox = make(tmp_path, Clock(5.0), boot="the next boot")
+    assert numbers(outbox) == [1, 2]
+    outbox.close()
+
+
+def test_ids_grow_although_the_clock_goes_back(tmp_path: Path) -> None:
+    ids: list[str] = []
+    for wall in (4e9, 1e9, 1.7e9):
+        outbox = make(tmp_path, wall=lambda wall=wall: wall)
+        outbox.add([event(number) for number in range(3)])
+        ids += [found.id for found in sorted(outbox.claim(3), key=lambda found: found.id)]
+        outbox.delivered(ids)
+        outbox.close()
+    assert ids == sorted(ids) and len(set(ids)) == 9 and {UUID(event_id).version for event_id in ids} == {7}
+
+
+def test_a_known_key_is_left_out_also_after_its_delivery_and_a_restart(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    assert outbox.add([event(1, key="0:0:7:0"), event(1, key="0:0:7:0"), event(1), event(1)]) == 3
+    outbox.delivered([found.id for found in outbox.claim(10)])
+    outbox.close()
+    outbox = make(tmp_path)
+    assert outbox.add([event(1, key="0:0:7:0"), event(1, key="1:0:7:0")]) == 1
+    assert outbox.counters.events == 4
+    outbox.close()
+
+
+def test_counters_survive_a_restart(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1), event(2, algorithm=2), event(3, algorithm=2), event(4)])
+    first, second = outbox.claim(2)
+    outbox.delivered([first.id])
+    outbox.bury(second.id, "no picture")
+    before = outbox.counters
+    outbox.close()
+    outbox = make(tmp_path)
+    size = len(event(2).body) * 3
+    wanted = Counters(events=4, delivered=1, dead=1, pending_bytes=size, per_algorithm=((0, 2), (2, 2)))
+    assert outbox.counters == before == wanted and wanted.pending == 2
+    outbox.close()
+
+
+def test_an_end_counts_once(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1)])
+    [only] = outbox.claim(1)
+    for _ in range(3):
+        outbox.delivered([only.id, only.id])
+    outbox.failed(only.id, 0, "too late")
+    outbox.bury(only.id, "too late")
+    outbox.unclaim([only.id])
+    outbox.delivered(["unknown"])
+    assert outbox.counters == Counters(events=1, delivered=1, per_algorithm=((0, 1),))
+    assert outbox.claim(1) == []
+    outbox.close()
+
+
+def test_the_oldest_are_dropped_and_counted_when_too_much_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    outbox = make(tmp_path, clock, max_bytes=10_000)
+    for number in range(15):
+        outbox.add([event(number, size=1000, key=str(number))])
+    assert numbers(outbox) == list(range(5, 15))
+    assert (outbox.counters.dropped, outbox.counters.pending, outbox.counters.events) == (5, 10, 15)
+    assert outbox.add([event(0, key="0")]) == 0  # a dropped event does not come back when the file is played again
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    clock.now += 61
+    outbox.add([event(99, size=50_000)])  # larger than the limit: still kept, alone
+    assert outbox.counters.pending == 1 and "14 alarms were dropped (15 in all)" in caplog.text
+    outbox.close()
+
+
+def test_dead_letters_count_towards_the_limit_and_what_is_under_way_is_not_dropped(tmp_path: Path) -> None:
+    outbox = make(tmp_path, max_bytes=3000)
+    outbox.add([event(number, size=1000) for number in range(3)])
+    under_way, buried = outbox.claim(2)
+    outbox.bury(buried.id, "no picture")
+    outbox.add([event(3, size=1000)])
+    assert (outbox.counters.dead, outbox.counters.dropped) == (0, 1)
+    outbox.add([event(4, size=1000)])
+    assert numbers(outbox) == [3, 4]
+    outbox.delivered([under_way.id])
+    assert outbox.counters == Counters(events=5, delivered=1, dropped=2, pending_bytes=2000, per_algorithm=((0, 5),))
+    outbox.close()
+
+
+def test_alarms_are_given_up_after_so_much_running_whatever_the_wall_clock_says(tmp_path: Path) -> None:
+    clock, wall = Clock(), Clock(1.7e9)
+    outbox = make(tmp_path, clock, max_age_s=3600.0, wall=wall)
+    outbox.add([event(1), event(2)])
+    outbox.bury(outbox.claim(1)[0].id, "no picture")
+    wall.now += 10 * 365 * 86400
+    clock.now += 3000
+    outbox.maintain()
+    assert outbox.counters.dropped == 0
+    outbox.close()
+    clock, wall = Clock(5.0), Clock(1e9)  # the machine was off for long: that time does not count
+    outbox = make(tmp_path, clock, max_age_s=3600.0, wall=wall, boot="next")
+    outbox.add([event(3)])
+    clock.now += 500
+    outbox.maintain()
+    assert outbox.counters.dropped == 0
+    clock.now += 101
+    outbox.maintain()
+    assert (outbox.counters.dropped, outbox.counters.dead, outbox.counters.pending) == (2, 0, 1)
+    assert numbers(outbox) == [3]
+    outbox.close()
+
+
+def test_the_age_of_what_waits_survives_a_kill(tmp_path: Path) -> None:
+    clock = Clock()
+    outbox = make(tmp_path, clock, max_age_s=3600.0)
+    outbox.add([event(1)])
+    for _ in range(70):
+        clock.now += 60
+        killed = copy(tmp_path, f"killed at {clock.now}")
+        if clock.now - 1000 < 3500:
+            outbox.maintain()
+    outbox.close()
+    outbox = make(killed, clock, max_age_s=3500.0)
+    outbox.maintain()
+    clock.now += 150
+    outbox.maintain()
+    assert outbox.counters.dropped == 1
+    outbox.close()
+
+
+def test_only_the_newest_keys_are_remembered_and_what_waits_is_never_forgotten(tmp_path: Path) -> None:
+    outbox = make(tmp_path, keep_keys=100)
+    outbox.add([event(0, key="waits")])
+    outbox.failed(outbox.claim(1)[0].id, 1e6, "no answer")
+    for number in range(1, 1024):
+        outbox.add([event(number, key=str(number))])
+        outbox.delivered([found.id for found in outbox.claim(1)])
+    assert outbox.add([event(5, key="5"), event(1020, key="1020"), event(0, key="waits")]) == 1
+    assert [number_of(found) for found in outbox.claim(1, early=True)] == [0]
+    assert [number_of(found) for found in outbox.claim(1, early=True)] == [5]
+    outbox.close()
+    connection = sqlite3.connect(tmp_path / FILE)
+    assert connection.execute("SELECT count(*) FROM events").fetchone()[0] < 500
+    connection.close()
+
+
+def test_the_file_shrinks_when_bodies_have_been_delivered(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(number, size=200_000) for number in range(40)])
+    outbox.delivered([found.id for found in take_all(outbox)])
+    outbox.maintain()
+    outbox.close()
+    assert (tmp_path / FILE).stat().st_size < 2_500_000
+
+
+def test_threads_share_commits_and_none_gets_what_another_has(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    delivered: list[str] = []
+
+    def add(algorithm: int) -> None:
+        for number in range(50):
+            outbox.add([event(number, algorithm=algorithm, key=f"{algorithm}:{number}")])
+
+    def deliver() -> None:
+        while outbox.counters.delivered < 200:
+            found = outbox.claim(3)
+            outbox.delivered([pending.id for pending in found])
+            delivered.extend(pending.id for pending in found)
+
+    threads = [threading.Thread(target=add, args=(algorithm,)) for algorithm in range(4)]
+    threads += [threading.Thread(target=deliver) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outbox.counters.per_algorithm == ((0, 50), (1, 50), (2, 50), (3, 50))
+    assert outbox.counters.pending == 0 and len(delivered) == len(set(delivered)) == 200
+    outbox.close()
+
+
+def test_those_who_wait_for_the_disk_together_have_one_commit_and_a_bad_one_fails_alone(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    file, results = outbox._file, dict[int, object]()
+    inside, others_queued = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        inside.set()
+        assert others_queued.wait(30)
+
+    def add(number: int) -> None:
+        bad = [event(number), event(number, algorithm=None)]  # type: ignore[arg-type]  # breaks after the first row
+        try:
+            results[number] = outbox.add(bad if number == 3 else [event(number)])
+        except StoreError as e:
+            results[number] = str(e)
+
+    threads = [threading.Thread(target=lambda: file.write(hold))]
+    threads[0].start()
+    assert inside.wait(30)
+    threads += [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while len(file._queue) < 8 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    commits = file.commits
+    others_queued.set()
+    for thread in threads:
+        thread.join()
+    assert file.commits == commits + 2  # the one that was held, and one for all
+    assert "NOT NULL" in str(results.pop(3)) and set(results.values()) == {1}
+    assert sorted(number_of(found) for found in take_all(outbox)) == [0, 1, 2, 4, 5, 6, 7]
+    outbox.close()
+
+
+def test_an_outbox_that_cannot_be_opened_or_is_closed_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"missing"):
+        make(tmp_path / "missing")
+    outbox = make(tmp_path)
+    outbox.close()
+    outbox.close()
+    with pytest.raises(StoreError, match="closed"):
+        outbox.add([event(1)])
+    with pytest.raises(StoreError, match="closed"):
+        outbox.claim(1)
+
+
+def _fill(outbox: Outbox) -> sqlite3.Connection:
+    """Lets the file be as large as it is, as on a full disk."""
+    connection = outbox._file._connection
+    assert connection is not None
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    return connection
+
+
+def test_a_full_file_refuses_new_events_and_goes_on_when_there_is_space(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1)])
+    connection = _fill(outbox)
+    with pytest.raises(StoreError, match="full"):
+        outbox.add([event(2, size=500_000)])
+    assert outbox.counters.events == 1
+    [found] = outbox.claim(5)
+    outbox.delivered([found.id])
+    connection.execute("PRAGMA max_page_count = 100000").fetchall()
+    outbox.add([event(3, size=500_000)])
+    assert numbers(outbox) == [3] and not list(tmp_path.glob("*.damaged-*"))
+    outbox.close()
+
+
+def test_a_delivery_that_cannot_be_written_is_remembered(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1), event(2), event(3)])
+    first, second, third = outbox.claim(3)
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    assert outbox._file._connection is not None
+    outbox._file._connection.execute("PRAGMA busy_timeout = 10")
+    other.execute("BEGIN IMMEDIATE")
+    for _ in range(2):  # the reporter tries again what failed
+        with pytest.raises(StoreError):
+            outbox.delivered([first.id])
+        with pytest.raises(StoreError):
+            outbox.failed(second.id, 0.0, "refused", refused=True)
+        with pytest.raises(StoreError):
+            outbox.unclaim([third.id])
+        with pytest.raises(StoreError):
+            outbox.claim(5)
+    other.execute("ROLLBACK")
+    other.close()
+    again = {found.id: found for found in outbox.claim(5)}
+    assert set(again) == {second.id, third.id}
+    assert (again[second.id].refusals, again[second.id].attempt, again[third.id].attempt) == (1, 2, 1)
+    assert outbox.counters.delivered == 1
+    outbox.close()
+
+
+def test_with_too_little_free_space_no_alarm_is_taken_but_all_else_goes_on(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1)])
+    outbox.close()
+    outbox = make(tmp_path, min_free_bytes=1 << 60)
+    with pytest.raises(StoreError, match=r"MB are free on its disk.*make room"):
+        outbox.add([event(2)])
+    outbox.delivered([found.id for found in outbox.claim(1)])
+    assert outbox.counters.delivered == 1
+    outbox.close()
+
+
+def test_a_locked_file_is_an_error_in_words_and_no_damage(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    assert outbox._file._connection is not None
+    outbox._file._connection.execute("PRAGMA busy_timeout = 10")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="another process"):
+        outbox.add([event(1)])
+    other.execute("ROLLBACK")
+    other.close()
+    assert outbox.add([event(1)]) == 1
+    outbox.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Takes the disk's space to the last byte."""
+    filler = disk / "filler"
+    with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
+        while True:
+            os.write(file.fileno(), bytes(4096))
+    return filler
+
+
+def test_a_disk_that_is_full_to_the_last_byte_is_no_damage(small_disk: Path) -> None:
+    outbox = make(small_disk)
+    outbox.add([event(number, size=20_000) for number in range(10)])
+    claimed = outbox.claim(10)
+    filler = fill(small_disk)
+    for number in range(10):
+        with pytest.raises(StoreError, match=r"full.*make room"):
+            outbox.add([event(number, size=400_000)])
+    assert outbox.counters.events == 10
+    filler.unlink()
+    outbox.delivered([found.id for found in claimed])
+    assert outbox.add([event(77)]) == 1
+    assert numbers(outbox) == [77] and outbox.counters.delivered == 10
+    assert not list(small_disk.glob("*.damaged-*"))
+    outbox.close()
+
+
+def test_an_outbox_is_opened_again_when_a_full_disk_has_space(small_disk: Path) -> None:
+    outbox = make(small_disk)
+    outbox.add([event(number, size=20_000) for number in range(10)])
+    outbox.close()
+    filler = fill(small_disk)
+    with pytest.raises(StoreError) as caught:
+        make(small_disk)
+    assert caught.value.cure
+    filler.unlink()
+    outbox = make(small_disk)
+    assert numbers(outbox) == list(range(10)) and not list(small_disk.glob("*.damaged-*"))
+    outbox.close()
+
+
+def test_a_disk_that_turned_read_only_is_no_damage(small_disk: Path) -> None:
+    outbox = make(small_disk)
+    outbox.add([event(1)])
+    outbox.close()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(StoreError) as caught:
+        make(small_disk)
+    assert caught.value.cure
+    subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    outbox = make(small_disk)
+    assert numbers(outbox) == [1] and not list(small_disk.glob("*.damaged-*"))
+    outbox.close()
