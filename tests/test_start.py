@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,11 @@ def asked(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, dict[str,
         return 0, {}
 
 
+def is_another(parent: int, part: str, before: int) -> bool:
+    """Whether a child that runs ``part`` has taken the place of ``before``."""
+    return child_called(parent, part) not in (0, before)
+
+
 @contextmanager
 def started(
     state: Path, port: int, *options: str, stderr: Path | None = None, **variables: str
@@ -110,7 +116,7 @@ def test_web_and_supervisor_come_back_and_leave_nothing_after_sigterm(tmp_path: 
         for part in ("gunicorn", "streamserver.supervise"):
             before = child_called(process.pid, part)
             os.kill(before, signal.SIGKILL)
-            wait_until(lambda old=before, part=part: child_called(process.pid, part) not in (0, old), f"{part} is back")
+            wait_until(partial(is_another, process.pid, part, before), f"{part} is back")
         wait_until(lambda: answers(port), "the API answers again")
         wait_until(lambda: lock.holder(file) == str(child_called(process.pid, "streamserver.supervise")), "supervised")
         everybody = descendants(process.pid)
@@ -278,7 +284,7 @@ def test_a_state_folder_that_is_removed_leads_to_a_fresh_start_of_everything(tmp
         before = [child_called(process.pid, part) for part in ("gunicorn", "streamserver.supervise")]
         shutil.rmtree(state)
         for old, part in zip(before, ("gunicorn", "streamserver.supervise"), strict=True):
-            wait_until(lambda old=old, part=part: child_called(process.pid, part) not in (0, old), f"{part} is new")
+            wait_until(partial(is_another, process.pid, part, old), f"{part} is new")
         wait_until(lambda: answers(port), "the API answers again")
         assert (state / "tasks.sqlite").exists()
         process.terminate()

@@ -1,4 +1,4 @@
-# Sourced by run_tests.sh: installs the system packages of the tests' own servers and cameras, where that can be done.
+# Sourced by run_tests.sh: installs the system packages that the tests use, where that can be done: servers, cameras, faults.
 # shellcheck shell=bash
 
 TEST_PACKAGES=(
@@ -7,6 +7,7 @@ TEST_PACKAGES=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   nginx-light libnginx-mod-rtmp
   sip-tester
+  strace faketime gcc libc6-dev
 )
 
 # Installs what is missing if we are root and there is apt-get; INSTALL_PACKAGES=no leaves the system as it is. Says in
@@ -84,6 +85,7 @@ skipped_tests() {
       ffmpeg) echo "all tests with real media servers" ;;
       *nginx*) echo "those of RTMP and HLS" ;;
       sip-tester) echo "the SIP scenarios of GB28181" ;;
+      strace | faketime | gcc | libc6-dev) echo "those of syncs, clocks and lost power" ;;
       openssl | glib-networking) echo "those of RTSPS" ;;
       *) echo "those of RTSP and RTSPS" ;;
     esac

@@ -186,8 +186,8 @@ class Dispatch:
         due = [self._receivers[i] for i in self._routing.probes_due(now)]
         for receiver in [receiver for receiver in due if receiver.breaker.unreachable]:
             self._begin(Post(self._receivers.index(receiver), receiver, Slot(None)))
-        answering = [receiver for receiver in due if not receiver.breaker.unreachable]
-        if not self._ready and any([receiver.may_try(now) for receiver in answering]):
+        tried = [receiver for receiver in due if not receiver.breaker.unreachable and receiver.may_try(now)]
+        if tried and not self._ready:
             self._take_in_hand(self._outbox.claim(1) or self._outbox.claim(1, early=True))
 
     def _take_in_hand(self, events: Sequence[PendingEvent]) -> None:
@@ -203,7 +203,7 @@ class Dispatch:
             self._outbox.delivered([event.id for event in events])
 
     def _has_room(self) -> bool:
-        return sum(not post.late for post in self._posts) < POSTS
+        return sum(post.errand is not None and not post.late for post in self._posts) < POSTS
 
     def _route(self, now: float) -> None:
         """Begins POSTs for the alarms in hand, as far as there is room."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from streamserver.core.errors import StoreError
 from streamserver.core.settings import Settings
 from streamserver.core.status import CLIENT_FILE, ClientStatus
-from streamserver.outbox.box import Limits, Outbox
+from streamserver.outbox.box import Counters, Limits, Outbox
 from streamserver.outbox.letters import dead_letters
 
 OUTBOX_FILE = "outbox.sqlite"
@@ -41,8 +41,13 @@ def open_outbox(path: Path, settings: Settings, known: ClientStatus) -> Outbox:
         path,
         limits=limits,
         backup_interval_s=settings.backup_interval_s,
-        known_events=known.events,
-        known_settled=known.delivered + known.dropped,
+        known=Counters(
+            events=known.events,
+            delivered=known.delivered,
+            dropped=known.dropped,
+            lost=known.lost,
+            per_algorithm=tuple(enumerate(known.per_algorithm)),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ leaves ``run/drained`` in each that has nothing left to deliver.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,5 +61,18 @@ def read_drained(folder: Path) -> Drained | None:
 
 
 def forget_drained(folder: Path) -> None:
-    """Something may wait again: a client that raises alarms starts, or dead letters are replayed."""
-    (folder / DRAINED_FILE).unlink(missing_ok=True)
+    """Something may wait again: a client that raises alarms starts, or dead letters are replayed.
+
+    Synced, for a mark that came back with the power would leave for ever what waits.
+
+    Raises:
+        OSError: the mark cannot be removed.
+    """
+    mark = folder / DRAINED_FILE
+    if mark.exists():
+        mark.unlink(missing_ok=True)
+        descriptor = os.open(mark.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -41,6 +41,10 @@ Complete = Callable[[sqlite3.Connection], tuple[int, int]]
 """Gets the mended file last; returns how many rows it restored from elsewhere and how many are known to be lost."""
 
 
+_STRANGE = (sqlite3.Error, OSError, ValueError, TypeError, KeyError, ArithmeticError)
+"""What the content of a damaged file may lead to."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a file is mended: its schema and who knows its rows."""
@@ -144,9 +148,8 @@ def _take(path: Path, target: sqlite3.Connection, plan: Plan, *, without_wal: bo
     try:
         with closing(connect_to_read(path, without_wal=without_wal)) as source:
             return plan.salvage(source, target)
-    except Exception as e:  # noqa: BLE001  whatever the damaged file holds, what else there is must be restored
-        _log.warning("%s: nothing more could be read: %s", path, e)
-        return 0
+    except _STRANGE as e:
+        return _give_up(path, target, e)
 
 
 def _take_backup(path: Path, target: sqlite3.Connection, plan: Plan) -> int:
@@ -157,9 +160,17 @@ def _take_backup(path: Path, target: sqlite3.Connection, plan: Plan) -> int:
     try:
         with closing(connect_to_read(backup, without_wal=True)) as source:
             return plan.salvage(source, target) if _is_newest(source, plan.schema) else _take_old(source, target, plan)
-    except Exception as e:  # noqa: BLE001  as above
-        _log.warning("%s: could not be read: %s", backup, e)
-        return 0
+    except _STRANGE as e:
+        return _give_up(backup, target, e)
+
+
+def _give_up(source: Path, target: sqlite3.Connection, error: Exception) -> int:
+    """Whatever a damaged file holds, what else there is must be restored; but a target that is full is no new file."""
+    full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    if full or not target.in_transaction:
+        raise error
+    _log.warning("%s: nothing more could be read: %s", source, error)
+    return 0
 
 
 def _is_newest(source: sqlite3.Connection, schema: Schema) -> bool:

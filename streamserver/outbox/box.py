@@ -59,7 +59,7 @@ class Outbox:
         limits: how much it keeps.
         backup_interval_s: seconds between two backups.
         known_events: alarms that were raised as far as others know; more than the file has means that some were lost.
-        known_settled: how many of those were delivered or dropped.
+        known: what else others know of the counters, for a file that is damaged altogether.
         clock: the monotonic clock of this boot, in seconds.
         wall: seconds since the epoch, for people.
         boot: tells this boot of the machine from others.
@@ -75,7 +75,7 @@ class Outbox:
         limits: Limits | None = None,
         backup_interval_s: float = 3600.0,
         known_events: int = 0,
-        known_settled: int = 0,
+        known: Counters | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         boot: str = "",
@@ -85,7 +85,8 @@ class Outbox:
         self._clock = clock
         self._wall = wall
         self._boot = boot or boot_id()
-        self._known = Counters(events=known_events, delivered=min(known_settled, known_events))
+        known = known or Counters()
+        self._known = replace(known, events=max(known.events, known_events))
         self._counters = Counters()
         self._out: set[str] = set()
         self._handed: deque[PendingEvent] = deque()
@@ -349,11 +350,7 @@ class Outbox:
 
     def _all_known(self) -> Counters:
         """What is known of the counters without the file."""
-        return replace(
-            self._counters,
-            events=max(self._counters.events, self._known.events),
-            delivered=max(self._counters.delivered, self._known.delivered - self._counters.dropped, 0),
-        )
+        return mending.highest(self._counters, self._known)
 
     def _adopt(self, connection: sqlite3.Connection) -> None:
         """A file that was just opened: its clocks, its claims, its ids, and rows that nobody vouches for."""

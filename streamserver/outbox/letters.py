@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streamserver.durable import connect, store_error
 from streamserver.durable.files import Hold
@@ -57,7 +57,7 @@ def dead_letters(path: Path, *, limit: int, after: str = "") -> list[DeadLetter]
     )
 
     def work(connection: sqlite3.Connection) -> list[DeadLetter]:
-        return [DeadLetter(*row) for row in connection.execute(query, (DEAD, after, limit))]
+        return [_letter(*row) for row in connection.execute(query, (DEAD, after, limit))]
 
     return _with(path, work, [])
 
@@ -82,6 +82,11 @@ def replay(path: Path, ids: Sequence[str] | None) -> int:
         return sum(_replay(connection, chosen[start : start + _STEP]) for start in range(0, len(chosen), _STEP))
 
     return _with(path, work, 0)
+
+
+def _letter(event_id: str, created: float, attempts: Any, error: Any, algorithm: int, size: int) -> DeadLetter:
+    """Attempts and error are covered by no checksum."""
+    return DeadLetter(event_id, created, rows.whole(attempts), str(error), algorithm, size)
 
 
 def _replay(connection: sqlite3.Connection, ids: Sequence[str]) -> int:

@@ -58,6 +58,20 @@ def salvage(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
     return taken
 
 
+def highest(one: Counters, other: Counters) -> Counters:
+    """The greater value of each counter that only grows; the others are 0."""
+    most = dict(one.per_algorithm)
+    for position, value in other.per_algorithm:
+        most[position] = max(value, most.get(position, 0))
+    return Counters(
+        events=max(one.events, other.events),
+        delivered=max(one.delivered, other.delivered),
+        dropped=max(one.dropped, other.dropped),
+        lost=max(one.lost, other.lost),
+        per_algorithm=tuple(sorted(most.items())),
+    )
+
+
 def balance(connection: sqlite3.Connection, known: Counters) -> None:
     """Makes counters and rows agree; alarms that were counted and are nowhere to be found are lost.
 
@@ -68,10 +82,10 @@ def balance(connection: sqlite3.Connection, known: Counters) -> None:
     counted = _sound_counters(connection.execute("SELECT name, value, seal FROM counters").fetchall())
     there = dict(connection.execute("SELECT state, count(*) FROM events GROUP BY state").fetchall())
     waiting, dead = there.get(WAITING, 0), there.get(DEAD, 0)
-    lost = max(counted.lost, known.lost)
-    dropped = max(counted.dropped, known.dropped, there.get(DROPPED, 0))
-    delivered = max(counted.delivered, known.delivered, there.get(DELIVERED, 0))
-    events = max(counted.events, known.events)
+    best = highest(counted, known)
+    lost, events = best.lost, best.events
+    dropped = max(best.dropped, there.get(DROPPED, 0))
+    delivered = max(best.delivered, there.get(DELIVERED, 0))
     # Alarms of an old backup wait again although they were counted as delivered.
     excess = max(0, waiting + dead + dropped + delivered + lost - events)
     delivered -= min(excess, delivered - there.get(DELIVERED, 0))
@@ -79,7 +93,7 @@ def balance(connection: sqlite3.Connection, known: Counters) -> None:
     lost = events - delivered - dropped - dead - waiting
     held = connection.execute("SELECT coalesce(sum(size), 0) FROM events WHERE state < 2").fetchone()[0]
     values = {"events": events, "delivered": delivered, "dropped": dropped, "dead": dead, "lost": lost}
-    values |= {"pending_bytes": held, **_per_algorithm(connection, counted, known)}
+    values |= {"pending_bytes": held, **_per_algorithm(connection, best)}
     before = dict(connection.execute("SELECT name, value FROM counters").fetchall())
     for name, value in values.items():
         if before.get(name, 0) != value:
@@ -266,10 +280,7 @@ def _sound_counters(found: list[Row]) -> Counters:
     return rows.counters_from({name: value for name, value, mark in found if mark == counter_seal(name, value)})
 
 
-def _per_algorithm(connection: sqlite3.Connection, counted: Counters, known: Counters) -> dict[str, int]:
-    most: dict[int, int] = dict(
-        connection.execute("SELECT algorithm, count(*) FROM events GROUP BY algorithm").fetchall()
-    )
-    for position, value in (*counted.per_algorithm, *known.per_algorithm):
-        most[position] = max(value, most.get(position, 0))
-    return {f"{PER_ALGORITHM}{position}": value for position, value in most.items()}
+def _per_algorithm(connection: sqlite3.Connection, best: Counters) -> dict[str, int]:
+    there = connection.execute("SELECT algorithm, count(*) FROM events GROUP BY algorithm").fetchall()
+    both = highest(best, Counters(per_algorithm=tuple(there)))
+    return {f"{PER_ALGORITHM}{position}": value for position, value in both.per_algorithm}

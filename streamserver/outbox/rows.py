@@ -131,18 +131,25 @@ def claim(connection: sqlite3.Connection, numbers: Iterable[int], mend: Mend) ->
         if row is None:
             continue
         event_id, created, attempts, refusals, archived, body_sum, body = row
-        attempts, refusals = _whole(attempts), _whole(refusals)
+        attempts, refusals = whole(attempts), whole(refusals)
         update = "UPDATE events SET attempts = ?, next_try = ? WHERE n = ?"
         connection.execute(update, (attempts + 1, CLAIMED, n))
         if not isinstance(body, bytes) or zlib.crc32(body) != body_sum:
             body = mend(n, body_sum)
         if body is not None:
-            more = {"attempt": attempts + 1, "refusals": refusals, "archived": bool(archived)}
-            claimed.append(PendingEvent(id=event_id, body=body, created=created, **more))
+            found = PendingEvent(
+                id=event_id,
+                body=body,
+                created=created,
+                attempt=attempts + 1,
+                refusals=refusals,
+                archived=bool(archived),
+            )
+            claimed.append(found)
     return claimed
 
 
-def _whole(value: object) -> int:
+def whole(value: object) -> int:
     """A number that no checksum covers; a spoiled one must not stop the delivery."""
     return value if isinstance(value, int) and 0 <= value < _MANY else 0
 

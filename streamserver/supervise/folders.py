@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from streamserver.durable import sync_folder
+
 OUTBOX_FILE = "outbox.sqlite"
 """The alarms of a task, relative to its folder."""
 
@@ -22,7 +24,10 @@ _log = logging.getLogger(__name__)
 
 def make_folder(folder: Path) -> None:
     """Makes a task's folder with run/ and logs/, readable by its owner only: addresses may hold passwords."""
+    first = not folder.parent.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    if first:
+        sync_folder(folder.parent.parent)  # or the name of tasks/ is lost with the power, and all outboxes with it
     folder.chmod(0o700)
     for name in ("run", "logs"):
         (folder / name).mkdir(exist_ok=True)

@@ -151,8 +151,10 @@ class Group:
         return all(self._is_ready(role, now) for role in Role)
 
     def is_young(self, now: float, age_s: float) -> bool:
-        """True while it starts, for ``age_s`` at most."""
-        return self.state is TaskState.STARTING and any(now - m.started_at < age_s for m in self.members.values())
+        """True while its start takes a core, for ``age_s`` at most; a foreign engine is only waited for."""
+        if self.state is not TaskState.STARTING or (Role.ENGINE in self.members and self.members[Role.ENGINE].foreign):
+            return False
+        return any(now - member.started_at < age_s for member in self.members.values())
 
     def hang(self, now: float, *, start_timeout_s: float, silence_s: float) -> Silent | Late | None:
         """A process that is not ready in time, or that has gone silent after it was, or that a signal has stopped.

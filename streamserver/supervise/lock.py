@@ -15,7 +15,6 @@ from typing import Self
 
 from streamserver.core.errors import StateLostError
 
-
 _LOOK_AGAIN_S = 1.0
 """Time for a living holder to beat: it does so several times a second."""
 
@@ -104,7 +103,7 @@ def holder(path: Path) -> str:
 
 
 def beats(path: Path, silence_s: float) -> bool:
-    """True when the holder has shown within ``silence_s`` seconds that it lives; a stepped wall clock does not count."""
+    """True when the holder has shown within ``silence_s`` seconds that it lives, however the wall clock is stepped."""
     before = last_beat(path)
     if not before:
         return False

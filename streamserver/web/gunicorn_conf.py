@@ -7,6 +7,7 @@ watches, by snapshots and by clients that fall silent in mid-request. All loggin
 from __future__ import annotations
 
 import faulthandler
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """In the worker: one that has hung gets SIGABRT, and writes where each thread stands."""
     faulthandler.enable()
+    with suppress(OSError):
+        worker.beat_file.touch()
 
 
 bind = f"{_host}:{_settings.port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -30,6 +31,9 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
     """
 
     request_s = 15.0
+
+    crowded_s = 5.0
+    """The same while every thread is taken, so that others are answered before the guard calls it hung."""
 
     beat_file: Path | None = None
     """Touched about once a second while requests are answered, for the guard."""
@@ -67,11 +71,13 @@ class PatientWorker(gthread.ThreadWorker):  # type: ignore[misc]
         if self._has_answered and self.beat_file:
             self._has_answered = False
             with suppress(OSError):  # a state folder that is gone or full is for others to report
-                self.beat_file.touch()
-        now = time.monotonic()
+                os.utime(self.beat_file)  # not touch: nothing comes back to life in a folder that is being removed
+        is_crowded = len(self._until) >= self.cfg.threads
+        limit_s = min(self.request_s, self.crowded_s) if is_crowded else self.request_s
+        latest = time.monotonic() + self.request_s - limit_s
         for conn, deadline in list(self._until.items()):
-            if now > deadline and self._until.pop(conn, 0.0):
-                log.warning("a request of %s took over %g s and was dropped", conn.client, self.request_s)
+            if latest > deadline and self._until.pop(conn, 0.0):
+                log.warning("a request of %s took over %g s and was dropped", conn.client, limit_s)
                 _hang_up(conn.sock)
 
     def _stays(self, connection: socket.socket) -> bool:

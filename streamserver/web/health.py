@@ -7,13 +7,14 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-import streamserver.durable
 from streamserver.core.errors import StoreDamagedError, StoreError
 from streamserver.core.secrets import hide
+from streamserver.durable import recent_damage
 from streamserver.durable.disk import shortage
 from streamserver.supervise import lock
 from streamserver.web import services
 from streamserver.web.services import Services
+from streamserver.web.task_status import utc_text
 
 blueprint = Blueprint("health", __name__)
 
@@ -30,7 +31,8 @@ def ready() -> Response:
     at_hand = services.current()
     checks = {name: _entry(check(at_hand)) for name, check in _CHECKS.items()}
     is_ready = all(entry["Ok"] for entry in checks.values())
-    notes = _notes(at_hand)
+    damages = recent_damage(at_hand.settings.state_path)
+    notes = [hide(f"{utc_text(damage.at)}: {damage}") for damage in damages]
     response = jsonify({"Ready": is_ready, "Checks": checks, "Notes": notes})
     response.status_code = 200 if is_ready else 503
     return response
@@ -66,8 +68,3 @@ def _supervisor(at_hand: Services) -> str:
 
 
 _CHECKS: dict[str, Callable[[Services], str]] = {"store": _store, "disk": _disk, "supervisor": _supervisor}
-
-
-def _notes(at_hand: Services) -> list[str]:
-    recent = getattr(streamserver.durable, "recent_damage", lambda path: [])
-    return [hide(str(note)) for note in recent(at_hand.settings.state_path)]

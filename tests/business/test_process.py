@@ -330,7 +330,7 @@ def test_alarms_that_went_with_the_file_are_counted_as_lost(start: Start, task: 
     for file in task.glob("outbox.sqlite*"):
         file.unlink()
     status = start().wait_ready().wait_status("the loss is told", lambda status: status.lost > 0)
-    assert (status.events, status.lost, status.pending) == (3, 3, 0)
+    assert (status.events, status.lost, status.pending, status.per_algorithm) == (3, 3, 0, [3])
 
 
 def test_dead_letters_are_told_wait_for_nobody_and_are_delivered_after_a_replay(start: Start, task: Path) -> None:

@@ -24,6 +24,7 @@ class Found:
 
     Attributes:
         told: the kind of damage, for complaints.
+        bare: neither backup nor journal was left beside it.
         outcome: ``harmless`` (nobody noticed and nothing is missing), ``mended`` or ``refused``.
         salvaged: rows that were taken from the damaged file.
         restored: rows that were taken from what lay beside it.
@@ -33,6 +34,7 @@ class Found:
     """
 
     told: str
+    bare: bool = False
     outcome: str = "harmless"
     salvaged: int = 0
     restored: int = 0

@@ -70,7 +70,7 @@ class Prototype:
     def judge(self, folder: Path, rng: random.Random) -> Found:
         """Damages a copy, has it opened and used twice, and compares."""
         how, backup = rng.choice(spoil.SPOILS), rng.random() < 0.6
-        found = Found(f"outbox, {how.__name__}, {'with' if backup else 'without'} a backup")
+        found = Found(f"outbox, {how.__name__}, {'with' if backup else 'without'} a backup", bare=not backup)
         copy_files(self.folder, folder)
         path = folder / "outbox.sqlite"
         if not backup:

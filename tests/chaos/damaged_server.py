@@ -9,7 +9,7 @@ from streamserver.durable import noted
 from tests.chaos import world
 from tests.e2e.harness import Server, server, wait_for
 
-_TASKS = 3
+NAMES = ("t0", "t1", "t2")
 
 
 def judge(folder: Path, rng: random.Random, *, running: bool) -> list[str]:
@@ -17,7 +17,7 @@ def judge(folder: Path, rng: random.Random, *, running: bool) -> list[str]:
     folder.mkdir()
     clip = world.clip(folder)
     with world.Receivers(1) as receivers:
-        bodies = [world.alarm_task(f"t{n}", clip, receivers.urls, loops=0, fps=5) for n in range(_TASKS)]
+        bodies = [world.alarm_task(name, clip, receivers.urls, loops=0, fps=5) for name in NAMES]
         state = folder / "state"
         kind = "while it ran" if running else "before the start"
         try:
@@ -40,8 +40,8 @@ def judge(folder: Path, rng: random.Random, *, running: bool) -> list[str]:
 def _create(one: Server, bodies: list[dict[str, object]]) -> None:
     for body in bodies:
         assert one.create(body)["Code"] == 0, "a task was not accepted"
-    for number in range(_TASKS):
-        one.wait_state(f"t{number}", "RUNNING")
+    for name in NAMES:
+        one.wait_state(name, "RUNNING")
 
 
 def _break(state: Path, rng: random.Random) -> None:
@@ -62,16 +62,16 @@ def _break(state: Path, rng: random.Random) -> None:
 
 def _require_well(one: Server, state: Path) -> None:
     def well() -> bool:
-        return bool(noted(state)) and all(one.query(f"t{n}").get("State") == "RUNNING" for n in range(_TASKS))
+        return bool(noted(state)) and all(one.query(name).get("State") == "RUNNING" for name in NAMES)
 
     def show() -> object:
-        return [one.query(f"t{n}").get("State") for n in range(_TASKS)], [str(d) for d in noted(state)]
+        return [one.query(name).get("State") for name in NAMES], [str(d) for d in noted(state)]
 
     wait_for(lambda: _calm(well), "the damage is reported and all tasks run", show, patience_s=180.0)
     reports = len(noted(state))
     assert one.create({"TaskID": "x"})["Code"] != 0
     assert one.post("/task/delete", {"TaskID": "t0"})["Code"] == 0, "a task cannot be deleted afterwards"
-    wait_for(lambda: _calm(lambda: len(one.post("/task/list", {})["Result"]) == _TASKS - 1), "it is gone")
+    wait_for(lambda: _calm(lambda: len(one.post("/task/list", {})["Result"]) == len(NAMES) - 1), "it is gone")
     assert len(noted(state)) == reports, f"it is mended again and again: {[str(d) for d in noted(state)]}"
 
 

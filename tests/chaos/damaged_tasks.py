@@ -72,7 +72,7 @@ class Prototype:
             return _read_only(self.folder, rng)
         how = rng.choice(spoil.SPOILS)
         beside = rng.choice(_BESIDE[:2] if how in spoil.OF_THE_LOG else _BESIDE)
-        found = Found(f"tasks, {how.__name__}, beside it {'+'.join(beside) or 'nothing'}")
+        found = Found(f"tasks, {how.__name__}, beside it {'+'.join(beside) or 'nothing'}", bare=not beside)
         copy_files(self.folder, folder)
         path = folder / "tasks.sqlite"
         self._lay_out(path, beside)

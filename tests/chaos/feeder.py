@@ -79,7 +79,7 @@ class Feeder:
             connection.close()
 
     def start(self, port: int, *, threads: int = 1, pause_s: float = 0.0) -> None:
-        """Posts from so many threads until ``stop``; a client that is gone ends a connection, and a new one is tried."""
+        """Posts from so many threads until ``stop``; where a client is gone, connecting is tried again and again."""
         for _ in range(threads):
             thread = threading.Thread(target=self._run, args=(port, pause_s), daemon=True)
             self._threads.append(thread)

@@ -201,9 +201,7 @@ def _read_notes(journal: Path) -> Iterator[_Note]:
         path = content[at + _HEAD.size :][:path_len]
         other = content[at + _HEAD.size + path_len :][:other_len]
         data = content[end - data_len : end]
-        yield _Note(
-            at, chr(kind), inode, offset, length, old_size, grave, os.fsdecode(path), os.fsdecode(other), data
-        )
+        yield _Note(at, chr(kind), inode, offset, length, old_size, grave, os.fsdecode(path), os.fsdecode(other), data)
         at = end
 
 

@@ -5,6 +5,7 @@ The supervisor, the web process, the clients and all files are the real ones; on
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -24,6 +25,10 @@ def light_server(folder: Path, *, project: Path = PROJECT, environment: dict[str
     main.write_text(f"#!{sys.executable} -SEs\n{_ENGINE.read_text()}")
     main.chmod(0o755)
     shutil.copytree(project / _SAMPLE, tree / _SAMPLE)
+    detector = tree / _SAMPLE / "yolox_group.json"
+    content = json.loads(detector.read_text())
+    content["configure"]["model_path"] = "../tripwire/data/models/yolox.bmodel"  # the only kind such a program loads
+    detector.write_text(json.dumps(content))
     given = {"STREAMSERVER_STREAM_PATH": str(tree), **(environment or {})}
     return Server(folder / "state", project=project, environment=given)
 

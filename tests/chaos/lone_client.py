@@ -58,6 +58,11 @@ class LoneClient:
             os.kill(self._process.pid, number)
         return self._process.wait(60)
 
+    def kill(self) -> None:
+        """SIGKILL, if it runs."""
+        if not self.ended:
+            self.end(signal.SIGKILL)
+
     def output(self) -> str:
         """What it wrote to stdout and stderr."""
         return (self.folder / "client.out").read_text(errors="replace")

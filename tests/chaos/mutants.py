@@ -44,18 +44,32 @@ def copy_of(project: Path, folder: Path) -> Path:
     return folder
 
 
+def edited(mutant: Mutant, project: Path) -> dict[str, str]:
+    """File -> its text with the mutant's edits.
+
+    Raises:
+        RottenMutantError: an edit does not fit the code any more.
+    """
+    texts = {}
+    for name, edits in mutant.edits.items():
+        path = project / name
+        text = path.read_text("utf-8") if path.exists() else ""
+        for old, new in edits:
+            if (found := text.count(old)) != 1:
+                raise RottenMutantError(f"mutant '{mutant.name}': {name} holds {found} times: {old.strip()[:80]!r}")
+            text = text.replace(old, new)
+        texts[name] = text
+    return texts
+
+
 def breed(mutant: Mutant, project: Path, folder: Path) -> Path:
     """A copy of ``project`` in ``folder`` with the mutant's edits.
 
     Raises:
         RottenMutantError: an edit does not fit the code any more.
     """
+    texts = edited(mutant, project)
     tree = copy_of(project, folder)
-    for name, edits in mutant.edits.items():
-        path = tree / name
-        for old, new in edits:
-            text = path.read_text("utf-8") if path.exists() else ""
-            if (found := text.count(old)) != 1:
-                raise RottenMutantError(f"mutant '{mutant.name}': {name} holds {found} times: {old.strip()[:80]!r}")
-            path.write_text(text.replace(old, new), "utf-8")
+    for name, text in texts.items():
+        (tree / name).write_text(text, "utf-8")
     return tree

@@ -11,7 +11,7 @@ from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.feeder import Feeder, dead_camera_task, frame_of, wait_client
 from tests.chaos.stepped_clock import SteppedClock, missing_tools
 from tests.chaos.world import Mode, Receivers
-from tests.e2e.harness import Server, wait_for
+from tests.e2e.harness import PATIENCE_S, Server, wait_for
 
 FAULT = "clock +1 h, −1 h, +10 years (libfaketime)"
 PASS = "no restart, no retry storm, no stuck retry"
@@ -19,6 +19,8 @@ ORDER = 130
 
 HOUR_S, TEN_YEARS_S = 3600, 315_576_000
 STEPS = (HOUR_S, -HOUR_S, TEN_YEARS_S, 0)
+
+_ALONE = 0.05
 
 _TASK = "clock"
 _FULL_CYCLES = 10
@@ -30,7 +32,10 @@ _MOST_POSTS = 10
 """In that time: one every 2 s is due, and a storm would try all that wait."""
 
 _FIRST_RETRY_S = 5.0
-"""After the receiver's return; the promise is 2 s, the rest is for a machine that is busy."""
+"""After the receiver's return; the promise is 2 s, the rest is for a machine that is busy.
+
+Small runs, those of pytest, share the machine with others and only want that there is a retry at all.
+"""
 
 
 def run(context: Context) -> Outcome:
@@ -62,6 +67,7 @@ class _Trial:
 
     def __init__(self, context: Context, server: Server, clock: SteppedClock, receivers: Receivers) -> None:
         self.complaints: list[str] = []
+        self._first_retry_s = _FIRST_RETRY_S if context.size >= _ALONE else PATIENCE_S
         self._quiet_s = max(1.0, _QUIET_S * min(1.0, context.size * 10))
         self._server = server
         self._clock = clock
@@ -95,8 +101,7 @@ class _Trial:
         """After each step the receiver, which refuses all, is asked no more often; after its return all arrives."""
         before = self._server.processes()
         self._receivers.set_mode(Mode.UNAVAILABLE)
-        for step in steps:
-            self._feeder.raise_alarms(wait_client(self._server, _TASK), _BACKLOG // len(steps))
+        self._feeder.raise_alarms(wait_client(self._server, _TASK), _BACKLOG)
         for step in steps:
             posts = self._receivers[0].posts
             self._set(step)
@@ -139,7 +144,7 @@ class _Trial:
         self._receivers.set_mode(Mode.TAKE)
         took_s = wait_for(lambda: len(self._receivers.all()) > already, f"{when}: something is tried again")
         self._slowest_s = max(self._slowest_s, took_s)
-        if took_s > _FIRST_RETRY_S:
+        if took_s > self._first_retry_s:
             self.complaints.append(f"{when}: the first retry came {took_s:.1f} s after the receiver's return")
         self._wait_delivered(when)
 
@@ -149,7 +154,7 @@ class _Trial:
         def missing() -> set[int]:
             return promised - {frame_of(row) for row in self._receivers.all()}
 
-        wait_for(lambda: not missing(), f"{when}: all {len(promised)} alarms come", missing, 60.0)
+        wait_for(lambda: not missing(), f"{when}: all {len(promised)} alarms come", missing)
 
     def _check_same(self, before: dict[int, str]) -> None:
         """Nothing was started anew, nothing was given up."""

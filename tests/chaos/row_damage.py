@@ -14,6 +14,7 @@ PASS = "no crash loop, damage reported"
 ORDER = 90
 
 _SERVERS = 4
+_LEAST_FOR_SERVERS = 0.05
 
 
 def run(context: Context) -> Outcome:
@@ -21,9 +22,11 @@ def run(context: Context) -> Outcome:
     found, complaints = judge_files(context, context.count(300, least=4))
     told = _figure(found)
     context.say(told)
-    for number in range(context.count(_SERVERS, least=1) if context.size >= 0.05 else 0):
-        complaints += damaged_server.judge(context.folder / f"server{number}", context.random, running=number % 2 == 1)
-    return judged(told, complaints)
+    servers = context.count(_SERVERS) if context.size >= _LEAST_FOR_SERVERS else 0
+    for number in range(servers):
+        folder = context.folder / f"server{number}"
+        complaints += damaged_server.judge(folder, context.random, running=number % 2 == 1)
+    return judged(f"{told}; {servers} servers mended, {len(damaged_server.NAMES) * servers} tasks run on", complaints)
 
 
 def judge_files(context: Context, number: int) -> tuple[list[Found], list[str]]:
@@ -41,10 +44,12 @@ def judge_files(context: Context, number: int) -> tuple[list[Found], list[str]]:
 
 def _figure(found: list[Found]) -> str:
     kinds = Counter(one.outcome for one in found)
-    names = ("salvaged", "restored", "lost", "unnoticed", "wrong")
+    names = ("salvaged", "restored", "unnoticed", "wrong")
     rows = {name: sum(getattr(one, name) for one in found) for name in names}
+    bare, spare = (sum(one.lost for one in found if one.bare is bare) for bare in (True, False))
     return (
         f"{len(found)} files: {kinds['harmless']} harmless, {kinds['mended']} mended, {kinds['refused']} refused with "
-        f"a cure; {rows['salvaged']:,} rows salvaged, {rows['restored']:,} restored, {rows['lost']:,} lost and "
-        f"reported, {rows['unnoticed']} lost in silence, {rows['wrong']} wrong taken for right"
+        f"a cure; {rows['salvaged']:,} rows salvaged, {rows['restored']:,} restored, lost and reported {spare:,} "
+        f"beside a backup or journal and {bare:,} beside nothing, {rows['unnoticed']} lost in silence, "
+        f"{rows['wrong']} wrong taken for right"
     )

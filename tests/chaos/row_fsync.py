@@ -34,7 +34,9 @@ def run(context: Context) -> Outcome:
         if len(found) != wanted:
             complaints.append(f"{who}: {len(found)} answers were seen, {wanted} were promised")
         if early := [promise for promise in found if not promise.kept]:
-            complaints.append(f"{who}: {len(early)} of {len(found)} answers came before the fsync, e.g. {early[0].answer[:200]}")
+            complaints.append(
+                f"{who}: {len(early)} of {len(found)} answers came before the fsync, e.g. {early[0].answer[:200]}"
+            )
     both = of_client + of_web
     share = 100 * sum(promise.kept for promise in both) / max(1, len(both))
     return judged(f"{share:g} % of {len(of_client)} alarms and {len(of_web)} creates and deletes", complaints)

@@ -79,10 +79,20 @@ def test_what_is_not_synced_is_gone(disk: ForgetfulDisk, code: str) -> None:
         ("open('old', 'w').write('x'); sync('old'); open('old', 'a').write('lost')", {"old": "x"}),
         ("os.rename('old', 'other'); sync('.'); os.rename('other', 'third')", {"other": "old content"}),
         ("open('tmp', 'w').write('x'); os.replace('tmp', 'old'); sync('.')", {"old": ""}),
-        ("os.mkdir('a'); open('a/b', 'w').write('x'); sync('a/b'); sync('a'); sync('.')", {"old": "old content", "a/b": "x"}),
+        (
+            "os.mkdir('a'); open('a/b', 'w').write('x'); sync('a/b'); sync('a'); sync('.')",
+            {"old": "old content", "a/b": "x"},
+        ),
         ("os.mkdir('a'); open('a/b', 'w').write('x'); sync('a/b'); sync('a')", {"old": "old content"}),
     ],
-    ids=["a new file", "what came before", "a name", "a name without its content", "all of a folder", "a folder without a name"],
+    ids=[
+        "a new file",
+        "what came before",
+        "a name",
+        "a name without its content",
+        "all of a folder",
+        "a folder without a name",
+    ],
 )
 def test_what_is_synced_stays(disk: ForgetfulDisk, code: str, left: dict[str, str]) -> None:
     run(disk, code)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from streamserver.core.leftovers import Drained, mark_drained, read_drained
 from tests.chaos import forgetful_disk, row_clock, row_fsync, row_ports, row_powerloss, stepped_clock, strace
 from tests.chaos.context import Context
 from tests.chaos.mutants import Mutant, breed
 from tests.chaos.row_powerloss import Tally
+from tests.chaos.world import alarm_ids
 
 PROJECT = Path(__file__).resolve().parents[2]
 LAZY = Mutant(
@@ -50,6 +55,43 @@ def test_power_loss_catches_a_client_that_does_not_sync(tmp_path: Path, lazy_pro
     context = Context(tmp_path, seed=1, project=lazy_project)
     row_powerloss.client_rounds(context, 4, tally)
     assert any("alarms lost" in complaint for complaint in tally.complaints)
+
+
+@needs_shim
+def test_the_folders_above_an_outbox_survive(tmp_path: Path) -> None:
+    """The file and its own folder are of no use when the folder above has no name."""
+    state = tmp_path / "state"
+    state.mkdir()
+    code = """
+import os, sys
+from pathlib import Path
+from streamserver.outbox.box import Limits, NewEvent, Outbox
+from streamserver.supervise.folders import make_folder
+folder = Path(sys.argv[1]) / "tasks" / "key"
+make_folder(folder)
+Outbox(folder / "outbox.sqlite", limits=Limits()).add([NewEvent(algorithm=0, body=b"[]")])
+os._exit(0)
+"""
+    with forgetful_disk.ForgetfulDisk(state, tmp_path / "shim") as disk:
+        environment = {**os.environ, **disk.environment, "PYTHONPATH": str(PROJECT)}
+        subprocess.run([sys.executable, "-c", code, str(state)], env=environment, check=True, timeout=60)
+        disk.roll_back()
+    assert len(alarm_ids(state / "tasks" / "key" / "outbox.sqlite")) == 1
+
+
+@needs_shim
+def test_a_mark_that_was_taken_away_stays_away(tmp_path: Path) -> None:
+    """A task whose letters are replayed is not drained any more; were the mark back, nobody would deliver them."""
+    folder = tmp_path / "task"
+    (folder / "run").mkdir(parents=True)
+    mark_drained(folder, Drained())
+    code = "import sys; from pathlib import Path; from streamserver.core.leftovers import forget_drained; "
+    with forgetful_disk.ForgetfulDisk(folder, tmp_path / "shim") as disk:
+        environment = {**os.environ, **disk.environment, "PYTHONPATH": str(PROJECT)}
+        program = [sys.executable, "-c", f"{code}forget_drained(Path(sys.argv[1]))", str(folder)]
+        subprocess.run(program, env=environment, check=True, timeout=60)
+        disk.roll_back()
+    assert read_drained(folder) is None
 
 
 @needs_strace

@@ -380,3 +380,41 @@ def test_readable_rows_reads_before_after_and_between_broken_pages(path: Path) -
         assert list(readable_rows(connection, "no_such_table", ("n",))) == []
         connection.execute("INSERT INTO facts VALUES ('a', 1)")
         assert list(readable_rows(connection, "facts", ("name", "value"))) == [("a", 1)]
+
+
+def test_a_disk_that_is_full_while_mending_leaves_the_damaged_file(path: Path) -> None:
+    fill(path)
+    spoil(path, 7)
+    before = path.read_bytes()
+
+    def salvage(_source: sqlite3.Connection, target: sqlite3.Connection) -> int:
+        target.execute("PRAGMA max_page_count = 8")
+        for n in range(1000):
+            target.execute("INSERT INTO things (n, name) VALUES (?, ?)", (n, "x" * 100))
+        return 1000
+
+    with pytest.raises(StoreError, match="disk is full"):
+        open_database(path, SCHEMA, salvage=salvage)
+    assert path.read_bytes() == before
+    assert not noted(path.parent) and not list(path.parent.glob("*.damaged-*"))
+    opened = open_database(path, SCHEMA)
+    opened.connection.close()
+    assert opened.damage is not None and opened.damage.salvaged > 400
+
+
+def test_a_salvage_that_stumbles_over_the_content_costs_only_the_rest(path: Path) -> None:
+    fill(path)
+    back_up(path, check=SCHEMA)
+    spoil(path, 7)
+    calls: list[int] = []
+
+    def salvage(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("what is this?")
+        rows = list(readable_rows(source, "things", ("n", "name")))
+        return target.executemany("INSERT OR IGNORE INTO things VALUES (?, ?)", rows).rowcount
+
+    opened = open_database(path, SCHEMA, salvage=salvage)
+    opened.connection.close()
+    assert opened.damage is not None and names(path) == set(range(500))

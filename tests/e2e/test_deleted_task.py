@@ -47,5 +47,5 @@ def test_alarms_of_a_deleted_task_arrive_across_a_restart_and_dead_ones_after_a_
             assert one.post("/alarm/replay", {"TaskID": "gate", "All": True})["Replayed"] == 1
             wait_for(lambda: len(several.ids()) == 3, "the refused one arrives")
             wait_for(lambda: not _folders(one), "the folder is gone")
-            assert one.post("/alarm/dead", {"TaskID": "gate"})["Code"] == -1
+            wait_for(lambda: one.post("/alarm/dead", {"TaskID": "gate"})["Code"] == -1, "nobody knows it any more")
         assert set(several.counts().values()) == {1}

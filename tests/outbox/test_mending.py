@@ -4,6 +4,7 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from streamserver.core.errors import StoreError
 from streamserver.durable import back_up
 from streamserver.outbox.box import Counters
+from streamserver.outbox.letters import dead_letters
 from streamserver.outbox.schema import SCHEMA
 from tests.outbox.support import FILE, Clock, copy, event, make, number_of, numbers, spoil, take_all
 
@@ -55,8 +57,9 @@ def test_a_damaged_file_of_version_1_is_salvaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"no database, but long enough to be looked at" * 20, b"x" * 512])
 def test_what_is_no_database_is_moved_aside_and_what_it_held_counts_as_lost(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
-    outbox = make(tmp_path, known_events=7, known_settled=4)
-    assert outbox.counters == Counters(events=7, delivered=4, lost=3)
+    known = Counters(events=7, delivered=3, dropped=1, per_algorithm=((0, 7),))
+    outbox = make(tmp_path, known=known)
+    assert outbox.counters == replace(known, lost=3)
     assert outbox.add([event(1)]) == 1 and outbox.counters.pending == 1
     [aside] = tmp_path.glob(f"{FILE}.damaged-*")
     assert aside.read_bytes() == content
@@ -145,6 +148,40 @@ def test_a_row_that_was_spoiled_is_noticed(tmp_path: Path, column: str, value: o
     outbox.close()
     outbox = make(backed_up)
     assert numbers(outbox) == [1, 2] and (outbox.counters.lost, outbox.counters.pending) == (0, 2)
+    outbox.close()
+
+
+@pytest.mark.parametrize(
+    "column, value",
+    [("attempts", "x"), ("refusals", -5), ("next_try", 1e300), ("next_try", "never"), ("error", b"\xff")],
+)
+def test_what_no_checksum_covers_holds_up_nothing(tmp_path: Path, column: str, value: object) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1), event(2)])
+    outbox.bury(outbox.claim(1)[0].id, "no picture")
+    outbox.close()
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE events SET {column} = ?", (value,))
+    assert len(dead_letters(tmp_path / FILE, limit=5)) == 1
+    outbox = make(tmp_path)
+    assert numbers(outbox) == [2] and outbox.counters.lost == 0
+    outbox.close()
+
+
+@pytest.mark.parametrize("value", ["1e300", "1e300 5", "", b"\xff"])
+def test_a_spoiled_clock_makes_nothing_too_old(tmp_path: Path, value: object) -> None:
+    clock = Clock()
+    outbox = make(tmp_path, clock)
+    clock.now += 5000
+    outbox.add([event(1)])
+    outbox.close()
+    spoil(tmp_path / FILE, "UPDATE facts SET value = ? WHERE name = 'service'", value)
+    outbox = make(tmp_path, clock, max_age_s=1000.0)
+    outbox.maintain()
+    assert outbox.counters.dropped == 0
+    clock.now += 1001
+    outbox.maintain()
+    assert outbox.counters.dropped == 1
     outbox.close()
 
 

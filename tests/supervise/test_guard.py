@@ -29,7 +29,14 @@ pulses = {
     for name in commands
     if name.startswith("beating")
 }
-guard = Guard(commands, environment=dict(os.environ), cwd=cwd, patience_s=patience_s, pulses=pulses)
+pulses |= {
+    name: Pulse(read=lambda: 0, first_s=1000.0, silence_s=1000.0, with_children=True)
+    for name in commands
+    if name.startswith("parent")
+}
+guard = Guard(
+    commands, environment=dict(os.environ), cwd=cwd, patience_s=patience_s, pulses=pulses, fresh_start_code=74
+)
 guard.listen()
 print("listening", flush=True)
 sys.exit(guard.run())
@@ -54,6 +61,33 @@ open('{0}', 'a').write(f'{{os.getpid()}}\\n')
 while True:
     open('{0}.beat', 'w').write(str(time.time()))
     time.sleep(1000 if first else 0.05)
+"""
+QUIT_ONCE_FOR_ALL = """
+import os, sys, time
+first = not os.path.exists('{0}')
+open('{0}', 'a').write(f'{{os.getpid()}}\\n')
+while first and not os.path.exists('slow'):
+    time.sleep(0.05)
+sys.exit(74) if first else time.sleep(1000)
+"""
+SLOW_TO_END = """
+import os, signal, sys, time
+def end(*_):
+    time.sleep(1)
+    open('ended', 'w').write('x')
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+open('order', 'a').write(str(os.path.exists('ended')))
+open('{0}', 'a').write(f'{{os.getpid()}}\\n')
+time.sleep(1000)
+"""
+PARENT = """
+import os, subprocess, time
+open('{0}', 'a').write(f'{{os.getpid()}}\\n')
+while True:
+    child = subprocess.Popen(['sleep', '1000'])
+    open('children', 'a').write(f'{{child.pid}}\\n')
+    child.wait()
 """
 FORKING = "import subprocess; p = subprocess.Popen(['sleep', '1000']); open('child', 'w').write(str(p.pid)); " + KEEP
 
@@ -147,3 +181,32 @@ def test_the_programs_die_with_a_killed_guard(tmp_path: Path) -> None:
         wait_until(lambda: pids(tmp_path / "one"), "it runs")
         process.kill()
     wait_until(lambda: not is_alive(pids(tmp_path / "one")[0]), "it is gone")
+
+
+def test_after_an_end_that_asks_for_a_fresh_start_nobody_starts_before_all_have_ended(tmp_path: Path) -> None:
+    with guard(tmp_path, slow=SLOW_TO_END, quitting=QUIT_ONCE_FOR_ALL) as process:
+        wait_until(lambda: len(pids(tmp_path / "quitting")) == 2, "a fresh start")
+        assert (tmp_path / "ended").exists(), "the quick one waited for the slow one"
+        wait_until(lambda: len(pids(tmp_path / "slow")) == 2, "both are back")
+        process.kill()
+
+
+def test_a_stopped_child_is_killed_where_children_do_the_work(tmp_path: Path) -> None:
+    with guard(tmp_path, parent=PARENT) as process:
+        wait_until(lambda: pids(tmp_path / "children"), "the child runs")
+        child = pids(tmp_path / "children")[0]
+        os.kill(child, signal.SIGSTOP)
+        wait_until(lambda: len(pids(tmp_path / "children")) == 2, "there is another child")
+        assert not is_alive(child)
+        assert len(pids(tmp_path / "parent")) == 1, "the parent goes on"
+        process.terminate()
+        assert process.wait() == 0
+
+
+def test_a_stopped_program_ends_with_the_others(tmp_path: Path) -> None:
+    with guard(tmp_path, one=KEEP) as process:
+        wait_until(lambda: pids(tmp_path / "one"), "it runs")
+        os.kill(pids(tmp_path / "one")[0], signal.SIGSTOP)
+        process.terminate()
+        assert process.wait() == 0
+    assert not is_alive(pids(tmp_path / "one")[0])

@@ -114,7 +114,7 @@ def test_beside_a_supervisor_it_only_answers(tmp_path: Path) -> None:
         (["--host=192.0.2.1"], exitcodes.USAGE, "cannot listen on 192.0.2.1"),
         (["--config=/none.yaml"], exitcodes.USAGE, "there is no file '/none.yaml'; correct the path"),
         (["--port=70000"], exitcodes.USAGE, "70000"),
-        (["--state_dir=/proc/none"], exitcodes.CRASHED, "task database"),
+        (["--state_dir=/proc/none"], exitcodes.CRASHED, "/proc/none/tasks.sqlite"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line(
@@ -231,3 +231,26 @@ def test_a_body_that_did_not_come_whole_changes_nothing(head: bytes, expected: s
         reply = json.loads(b"".join(iter(lambda: client.recv(65_536), b"")).partition(b"\r\n\r\n")[2])
         assert reply["Code"] == 4000
         assert expected in reply["Msg"]
+
+
+_CROWDED = """
+from streamserver.web.gunicorn_conf import *
+from streamserver.web.gunicorn_worker import PatientWorker
+
+
+class worker_class(PatientWorker):
+    request_s, crowded_s = 1000.0, 1.0
+
+
+threads = 2
+"""
+
+
+def test_who_holds_every_thread_gets_less_time(tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text(_CROWDED)
+    port = _free_port()
+    with _running([*_GUNICORN[:4], str(tmp_path / "conf.py"), _GUNICORN[-1]], tmp_path, port), ExitStack() as stack:
+        for _ in range(2):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            silent.sendall(b"POST /task/list HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        assert _request(port, "GET", "/task/list")["Code"] == 0

@@ -1,0 +1,37 @@
+"""The rows with light engines, as small as they get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import row_churn, row_reboot
+from tests.chaos.context import Context
+from tests.chaos.row_churn import _compare, _Look
+
+
+def test_nothing_is_left_of_a_few_creates_and_deletes(tmp_path: Path) -> None:
+    outcome = row_churn.run(Context(tmp_path, seed=1, size=0.01))
+    assert outcome.passed, outcome.complaints
+
+
+def test_a_few_tasks_come_back_after_a_reboot(tmp_path: Path) -> None:
+    outcome = row_reboot.run(Context(tmp_path, seed=1, size=0.01))
+    slow = [line for line in outcome.complaints if "answers took" in line or "were up after" in line]
+    assert set(outcome.complaints) <= set(slow), "only the times may suffer from a busy machine"
+
+
+@pytest.mark.parametrize(
+    ("after", "complaint"),
+    [
+        (_Look({"web": 22}, {"web": 50_000}, frozenset({"a"})), "web: 20 -> 22 descriptors"),
+        (_Look({"web": 20}, {"web": 53_000}, frozenset({"a"})), "web: 50000 -> 53000 kB"),
+        (_Look({"web": 20}, {"web": 50_000}, frozenset({"a", "b"})), "1 files are left: ['b']"),
+    ],
+    ids=["descriptors", "memory", "files"],
+)
+def test_what_is_left_is_complained_of(after: _Look, complaint: str) -> None:
+    before = _Look({"web": 20}, {"web": 50_000}, frozenset({"a"}))
+    assert _compare(before, before) == []
+    assert _compare(before, after) == [complaint]

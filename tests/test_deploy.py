@@ -1,0 +1,110 @@
+"""The files under deploy/, as far as they can be tried without systemd as process 1 and without a builder of images."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from streamserver.core.settings import PROJECT_DIR, Settings
+from tests.supervise.house import wait_until
+from tests.test_start import free_port
+
+DEPLOY = PROJECT_DIR / "deploy"
+UNIT = DEPLOY / "stream-server.service"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Each instruction of the Containerfile with the rest of its lines."""
+    text = re.sub(r"^\s*#.*\n", "", (DEPLOY / "Containerfile").read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines) if word]
+
+
+def of_kind(kind: str) -> list[str]:
+    return [rest for word, rest in instructions() if word == kind]
+
+
+def copied() -> list[str]:
+    return [source for rest in of_kind("COPY") for source in rest.split()[:-1]]
+
+
+def variables() -> dict[str, str]:
+    return dict(pair.split("=", 1) for rest in of_kind("ENV") for pair in shlex.split(rest))
+
+
+def test_what_the_image_copies_exists_and_is_not_ignored() -> None:
+    ignored = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
+    for source in copied():
+        assert (PROJECT_DIR / source).exists(), source
+        assert f"!{source}" in ignored, source
+    assert {line[1:] for line in ignored if line.startswith("!")} == set(copied())
+
+
+def test_settings_of_the_image_and_the_unit_exist() -> None:
+    known = {f"STREAMSERVER_{name.upper()}" for name in Settings.__dataclass_fields__}
+    unit = re.findall(r"^Environment=(\w+)=", UNIT.read_text(), re.MULTILINE)
+    for name in [*variables(), *unit]:
+        assert name in known or name.startswith("PYTHON"), name
+
+
+def test_the_image_is_run_in_exec_form_as_nobody_special() -> None:
+    entry, (user,) = json.loads(of_kind("ENTRYPOINT")[0]), of_kind("USER")
+    assert entry == ["/opt/stream-server/.venv/bin/python", "/opt/stream-server/start.py"]
+    assert user != "root"
+    assert of_kind("STOPSIGNAL") == ["SIGTERM"]
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    service = compose["services"]["stream-server"]
+    assert (PROJECT_DIR / service["build"]["dockerfile"]).is_file()
+    assert service["volumes"] == ["state:/var/lib/stream-server"] and of_kind("VOLUME") == [
+        '["/var/lib/stream-server"]'
+    ]
+
+
+@pytest.mark.e2e
+def test_a_plain_copy_of_what_the_image_holds_runs_and_is_healthy(tmp_path: Path) -> None:
+    root, port = tmp_path / "opt", free_port()
+    root.mkdir()
+    for source in copied():
+        if (PROJECT_DIR / source).is_dir():
+            shutil.copytree(PROJECT_DIR / source, root / source, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(PROJECT_DIR / source, root)
+    environment = os.environ | variables() | {"STREAMSERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
+    for name in ("STREAMSERVER_STATE_DIR", "STREAMSERVER_MODEL_CACHE"):
+        environment[name] = str(tmp_path / variables()[name].lstrip("/"))
+    check = json.loads(of_kind("HEALTHCHECK")[0].partition("CMD ")[2])
+    check = [sys.executable, *(word.replace("8001", str(port)) for word in check[1:])]
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.Popen([sys.executable, "start.py"], cwd=root, env=environment, stdout=out, stderr=out)
+    with process:
+        try:
+            wait_until(lambda: subprocess.run(check, capture_output=True).returncode == 0, "it is healthy")
+            process.terminate()
+            assert process.wait() == 0
+        finally:
+            process.kill()
+
+
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze")
+    text = UNIT.read_text().replace("/opt/stream-server/.venv/bin/python", sys.executable)
+    unit = tmp_path / UNIT.name
+    unit.write_text(text.replace("/opt/stream-server", str(PROJECT_DIR)))
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_waits_for_longer_than_the_guard() -> None:
+    text = UNIT.read_text()
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)", text, re.MULTILINE)[0]) > Settings().stop_timeout_s + 15
+    assert "Type=notify" in text and "WatchdogSec=" in text and "Restart=always" in text
