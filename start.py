@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamserver.core import exitcodes, interpreter, logs, settings
-from streamserver.core.errors import StreamServerError
+from streamserver.core.errors import ConfigError, StreamServerError
 from streamserver.core.settings import ENV_PREFIX, PROJECT_DIR, Settings
 from streamserver.launchers.local import PARENT_PID_VARIABLE
 from streamserver.supervise import lock, preflight
@@ -29,11 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
     if os.getpid() == 1:  # the kernel ignores for the first process of a container what it has no handler for
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    environment = _environment(_parser().parse_args(arguments))
+    options = _parser().parse_args(arguments)
+    environment = _environment(options)
     try:
+        if options.config and not Path(options.config).is_file():
+            raise ConfigError(f"--config: there is no file '{options.config}'", cure="correct the path")
         chosen = settings.load(environment=environment)
         obstacle = preflight.obstacle(chosen)
-    except (StreamServerError, OSError) as e:
+    except StreamServerError as e:
         print(f"start.py: {e}", file=sys.stderr)
         return exitcodes.USAGE
     if obstacle:

@@ -146,6 +146,21 @@ def test_every_relative_link_leads_somewhere(manual: Path) -> None:
             assert (manual.parent / target).exists(), f"{manual.name}: {target}"
 
 
+def _headings(manual: Path) -> set[str]:
+    """The anchors of a manual, as GitHub makes them of its headings."""
+    text = re.sub(r"^```.*?^```", "", manual.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("manual", MANUALS, ids=lambda path: str(path.relative_to(PROJECT_DIR)))
+def test_every_anchor_is_a_heading(manual: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", manual.read_text("utf-8")):
+        if "://" not in target:
+            there = manual.parent / target if target else manual
+            assert anchor in _headings(there), f"{target}#{anchor}"
+
+
 def command_lines() -> Iterator[tuple[str, str]]:
     """Each line that starts a program of ours, in a block or between backticks: the manual and the words."""
     for manual in MANUALS:

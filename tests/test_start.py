@@ -175,6 +175,21 @@ def test_a_bad_setting_is_one_clear_line(tmp_path: Path) -> None:
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--config=none.yaml"], "--config: there is no file '{folder}/none.yaml'; correct the path"),
+        (["--state_dir=/proc/none"], "the state folder /proc/none cannot be used: No such file or directory; mend"),
+    ],
+)
+def test_what_is_not_there_is_one_clear_line(tmp_path: Path, options: list[str], problem: str) -> None:
+    with started(tmp_path / "state", free_port(), *options) as process:
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == exitcodes.USAGE
+    assert problem.format(folder=tmp_path) in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.e2e
 def test_a_damaged_database_is_moved_aside_and_told_by_readyz(tmp_path: Path) -> None:
     port, state = free_port(), tmp_path / "state"

@@ -13,7 +13,7 @@ LONGEST_PROBE_S = 60.0
 """While other addresses take alarms, a broken one is tried after the first, twice as long, … at most the second."""
 
 OUTAGE_PROBE_S = 1.5
-"""While no address takes alarms, each is tried so long after its last failure at the latest."""
+"""While no address takes alarms, so long after its last failure each is tried again, if it is this process's turn."""
 
 PATIENCE_S = 1.0
 _USUAL_TIMES = 3.0
@@ -28,8 +28,9 @@ _SMOOTHING = 0.2
 class Breaker:
     """What is known of one address. Closed: it is asked. Open: it is left out, but for a probe now and then.
 
-    It opens after ``FAILURES`` in a row, and at once when the address is late or asks to be left alone; whatever shows
-    that the address is well closes it. All times are seconds on one monotonic clock, given by the caller.
+    It opens after ``FAILURES`` in a row, or so many alarms refused and none taken, and at once when the address is
+    late or asks to be left alone; whatever shows that the address is well closes it. All times are seconds on one
+    monotonic clock, given by the caller.
 
     Args:
         jitter: a random number between two limits; tasks that share an address do not probe it in step.
@@ -47,6 +48,9 @@ class Breaker:
         self._outage_probe_at = 0.0
         self._held_until = float("-inf")
         self._usual_s = 0.0
+        self._has_taken = False
+        self._refused: set[str] = set()
+        """What it refused since it last took an alarm; at most ``FAILURES``."""
 
     @property
     def patience_s(self) -> float:
@@ -70,14 +74,42 @@ class Breaker:
         return self.open
 
     def ended(self) -> None:
-        """A try is over; ``answered`` or ``failed`` follows."""
+        """A try is over; ``took``, ``refused``, ``connected`` or ``failed`` follows."""
         self._under_way -= 1
 
-    def answered(self, took_s: float) -> None:
-        """It took an alarm, or refused it for the alarm's own sake: the address is well."""
-        self._usual_s = took_s if self._usual_s == 0 else self._usual_s + _SMOOTHING * (took_s - self._usual_s)
-        self.open = self.unreachable = False
-        self._failures, self._wait_s = 0, FIRST_PROBE_S
+    def begin_open(self) -> None:
+        """Others have found that it takes no alarms: it is probed before it is asked."""
+        self.open = True
+
+    def took(self, after_s: float) -> None:
+        """It took an alarm, and that so long after it had been asked."""
+        self._usual_s = after_s if self._usual_s == 0 else self._usual_s + _SMOOTHING * (after_s - self._usual_s)
+        self._has_taken = True
+        self._refused.clear()
+        self._close()
+
+    def refused(self, now: float, alarm_id: str, *, probe: bool) -> bool:
+        """It refused an alarm for the alarm's own sake, as it says.
+
+        One that refuses several and takes none is broken itself: its disk is full, or a proxy before it has its limits.
+
+        Args:
+            now: the caller's clock.
+            alarm_id: which alarm.
+            probe: as ``begun`` said.
+
+        Returns:
+            Whether the alarm is to blame: the address has taken another since it last refused this one.
+        """
+        blamed = self._has_taken and alarm_id not in self._refused
+        if len(self._refused) < FAILURES:
+            self._refused.add(alarm_id)
+        if len(self._refused) < FAILURES:
+            self._close()
+            return blamed
+        self.unreachable = False
+        self._leave_out(now, probe)
+        return False
 
     def connected(self, now: float) -> None:
         """Somebody listens again; whether alarms are taken is to be tried at once."""
@@ -118,6 +150,10 @@ class Breaker:
     def hurry(self, now: float) -> None:
         """Makes the next probe due; what Retry-After asked for stays."""
         self._probe_at = self._outage_probe_at = now
+
+    def _close(self) -> None:
+        self.open = self.unreachable = False
+        self._failures, self._wait_s = 0, FIRST_PROBE_S
 
     def _leave_out(self, now: float, probe: bool) -> None:
         if probe:

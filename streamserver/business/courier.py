@@ -1,10 +1,11 @@
 """The courier: one process that delivers for all tasks that are over. ``python -m streamserver.business.courier``
 
-It works in the state folder, on the outboxes that the supervisor names (``core.leftovers``), a few at a time.
+It works on the outboxes of the state folder that the supervisor names (``core.leftovers``), a few at a time.
 """
 
 from __future__ import annotations
 
+import argparse
 import faulthandler
 import logging
 import os
@@ -12,15 +13,16 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
+from streamserver.business import suspects
 from streamserver.business.config import load_addressee
 from streamserver.business.turns import Turns
 from streamserver.business.visit import Outcome, Visit
 from streamserver.core import exitcodes, logs
 from streamserver.core.errors import StreamServerError
-from streamserver.core.leftovers import DRAINED_FILE, STATUS_FILE, read_list
+from streamserver.core.leftovers import DRAINED_FILE, LIST_FILE, STATUS_FILE, read_list
 from streamserver.core.processes import die_with_parent
 from streamserver.core.settings import Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus, CourierStatus
@@ -35,8 +37,12 @@ _LOOK_S = 0.1
 _FINISH_POST_S = 1.0
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Delivers until the list stays empty, or until it is told to end; returns the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m streamserver.business.courier",
+        description="Delivers for tasks that are over; the supervisor starts it, and it has no options.",
+    ).parse_args(arguments)
     parent = os.environ.get("STREAMSERVER_PARENT_PID", "")
     if parent.isdigit():
         die_with_parent(int(parent))
@@ -50,7 +56,10 @@ def main() -> int:
     except StreamServerError as e:
         _log.error("%s", e)
         return exitcodes.USAGE
-    state = Path.cwd()
+    state = settings.state_path
+    if not (state / LIST_FILE).exists():
+        _log.error("%s: there is no list of tasks here; the supervisor of a running server writes it", state)
+        return exitcodes.USAGE
     _log_to_file(state, settings)
     courier = Courier(state, settings)
     try:
@@ -119,11 +128,15 @@ class Courier:
     def read_list(self) -> None:
         """Takes up what is new in the list, and leaves what is no longer there."""
         listed = read_list(self._state)
-        for key in listed - self._lanes.keys() - self._visits.keys():
+        new = listed - self._lanes.keys() - self._visits.keys()
+        pauses_s = suspects.pauses_s((key, suspects.unfinished(self._folder(key))) for key in new)
+        for key in new:
             folder = self._folder(key)
             self._lanes[key] = _lane_of(folder, key)
             self._pending[key] = _pending_of(folder)
-            self._take_up(key)
+            if key in pauses_s:
+                _log.error("%s: may have killed the courier; left alone for %.0f s", key, pauses_s[key])
+            self._take_up(key, not_before=time.monotonic() + pauses_s.get(key, 0.0))
         for key in self._lanes.keys() - listed:
             del self._lanes[key]
             del self._pending[key]
@@ -173,14 +186,14 @@ class Courier:
     def _folder(self, key: str) -> Path:
         return self._state / "tasks" / Path(key).name
 
-    def _take_up(self, key: str) -> None:
+    def _take_up(self, key: str, *, not_before: float = float("-inf")) -> None:
         """Queues ``key``, unless its folder is gone or says that nothing waits; a replay takes that back."""
         folder = self._folder(key)
         if (folder / DRAINED_FILE).exists() or not folder.is_dir():
             self._drained.add(key)
         else:
             self._drained.discard(key)
-            self._turns.wait(key, self._lanes[key])
+            self._turns.wait(key, self._lanes[key], not_before=not_before)
 
     def _see_off(self, key: str, visit: Visit, now: float) -> None:
         if key not in self._lanes:

@@ -88,6 +88,9 @@ class Dispatch:
         self._delivered: list[str] = []
         self._to_write: deque[Callable[[], object]] = deque()
         self._all_due = False
+        for receiver in self._receivers:
+            receiver.recall(clock())
+        self._out_since: float | None = None
         self._recall = True
         """Alarms may wait because of an outage that this process has not seen; the first answer makes all due."""
         self._early_at = clock()
@@ -118,6 +121,7 @@ class Dispatch:
         self._pass_over_late(now)
         self._claim(now)
         self._route(now)
+        self._tell_outage(now)
         self._write()
         self._rest_if_idle(now)
         return self._wait_s(now)
@@ -183,11 +187,12 @@ class Dispatch:
 
     def _claim_probe(self, now: float) -> None:
         """In an outage: connects where nobody listened, and takes one alarm for addresses that answered or hung."""
-        due = [self._receivers[i] for i in self._routing.probes_due(now)]
-        for receiver in [receiver for receiver in due if receiver.breaker.unreachable]:
-            self._begin(Post(self._receivers.index(receiver), receiver, Slot(None)))
-        tried = [receiver for receiver in due if not receiver.breaker.unreachable and receiver.may_try(now)]
-        if tried and not self._ready:
+        due = [i for i in self._routing.probes_due(now) if self._receivers[i].may_try(now)]
+        answering = [i for i in due if not self._receivers[i].breaker.unreachable]
+        for i in due:
+            if i not in answering:
+                self._begin(Post(i, self._receivers[i], Slot(None)))
+        if answering and not self._ready:
             self._take_in_hand(self._outbox.claim(1) or self._outbox.claim(1, early=True))
 
     def _take_in_hand(self, events: Sequence[PendingEvent]) -> None:
@@ -278,29 +283,39 @@ class Dispatch:
                 self._ready.appendleft(errand)
 
     def _note_address(self, post: Post) -> None:
-        breaker, error, now = post.receiver.breaker, post.error, self._clock()
-        was_open, outage = breaker.open, self._routing.outage
+        """Tells the address's breaker how it went, and everybody who has to know that it came back or went."""
+        receiver, errand, now = post.receiver, post.errand, self._clock()
+        breaker, was_open, outage = receiver.breaker, receiver.breaker.open, self._routing.outage
         breaker.ended()
-        refused = isinstance(error, AlarmRefusedError) and error.retry_after_s is None
-        if outage and post.errand is not None:
-            post.receiver.note_try(now, well=error is None or refused)
-        if error is not None and not refused:
-            wait_s = error.retry_after_s
-            probe = post.probe and not post.late
-            breaker.failed(now, probe=probe, unreachable=error.unreachable, retry_after_s=wait_s)
-            if breaker.open and not was_open:
-                _log.warning("%s is left out for now: %s", post.receiver.name, error)
-        elif post.errand is None:
-            breaker.connected(now)
-        else:
-            breaker.answered(post.ended_at - (post.begun_at or post.ended_at))
-            if was_open:
-                _log.info("%s takes alarms again", post.receiver.name)
-            if outage or self._recall:
-                self._recall = False
-                self._all_due = True
-                for receiver in self._receivers:
-                    receiver.breaker.hope()
+        if errand is None and post.error is None:
+            receiver.connected(now)
+            return
+        well = self._judge(post, now)
+        if errand is not None and (was_open if well else outage):
+            receiver.note_try(now, well=well)
+        if breaker.open and not was_open:
+            _log.warning("%s is left out for now: %s", receiver.name, post.error)
+        elif was_open and not breaker.open:
+            _log.info("%s takes alarms again", receiver.name)
+        if well and (outage or self._recall):
+            self._recall = False
+            self._all_due = True
+            for one in self._receivers:
+                one.breaker.hope()
+
+    def _judge(self, post: Post, now: float) -> bool:
+        """Whether the address is well; a refusal that says more of the address than of the alarm becomes a failure."""
+        breaker, error = post.receiver.breaker, post.error
+        probe = post.probe and not post.late
+        if error is None:
+            breaker.took(post.ended_at - (post.begun_at or post.ended_at))
+            return True
+        if isinstance(error, AlarmRefusedError) and error.retry_after_s is None and post.errand is not None:
+            if not breaker.refused(now, post.errand.event.id, probe=probe):
+                post.error = DeliveryError(str(error))
+            return not breaker.open
+        breaker.failed(now, probe=probe, unreachable=error.unreachable, retry_after_s=error.retry_after_s)
+        return False
 
     def _note_archive(self, errand: Errand, error: DeliveryError | None) -> None:
         if error is not None:
@@ -321,9 +336,18 @@ class Dispatch:
             )
             self._to_write.append(partial(self._outbox.bury, event.id, text))
             return
-        _log.warning("no receiver took an alarm: %s", text)
-        delay_s = retry_delay_s(event.attempt, self._jitter)
+        if self._out_since is None:  # of an outage only begin and end are told
+            _log.warning("no receiver took an alarm: %s", text)
+        delay_s = retry_delay_s(event.refusals + 1 if refused else event.attempt, self._jitter)
         self._to_write.append(partial(self._outbox.failed, event.id, delay_s, text, refused=refused))
+
+    def _tell_outage(self, now: float) -> None:
+        if self._routing.outage and self._out_since is None:
+            self._out_since = now
+            _log.warning("no address takes alarms, they wait in the outbox: %s", self.last_error)
+        elif self._out_since is not None and not self._routing.outage:
+            _log.warning("alarms are delivered again, after %.0f s without any address", now - self._out_since)
+            self._out_since = None
 
     def _pass_over_late(self, now: float) -> None:
         """Sends alarms on to another address whose address has not answered for too long; the POST goes on."""

@@ -39,21 +39,33 @@ class Receiver:
         self.breaker = Breaker(jitter=jitter)
         self._make_sink = make_sink
         self._slots = slots
+        self._holds_turn = False
         self._idle: deque[Sink] = deque()
 
     def take_slot(self) -> Slot | None:
         """The right to one POST, or ``None`` while too many are under way."""
         return Slot(None) if self._slots is None else self._slots.take()
 
+    def recall(self, now: float) -> None:
+        """Begins where other processes are: what takes no alarms of theirs is probed first."""
+        if self._slots is not None and self._slots.is_out(now):
+            self.breaker.begin_open()
+
     def may_try(self, now: float) -> bool:
-        """In an outage: whether an alarm may be spent on a try; if not, the next try is put off a little."""
-        if self._slots is None or self._slots.may_try(now):
+        """In an outage: whether it is this process's turn to try; if not, its next look is put off a little."""
+        if self._holds_turn or self._slots is None or self._slots.may_try(now):
+            self._holds_turn = False
             return True
         self.breaker.put_off(now)
         return False
 
+    def connected(self, now: float) -> None:
+        """Somebody listens again: the turn goes on with an alarm."""
+        self.breaker.connected(now)
+        self._holds_turn = True
+
     def note_try(self, now: float, *, well: bool) -> None:
-        """In an outage: tells the machine's other tasks how a try went."""
+        """Tells the machine's other tasks how a try in an outage went."""
         if self._slots is not None:
             self._slots.note(now, well=well)
 

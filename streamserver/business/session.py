@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import uuid4
 
 from streamserver.business.config import AlgorithmSpec
 from streamserver.business.sequence import FrameCounter, Place
@@ -16,6 +17,7 @@ from streamserver.core import failpoints
 from streamserver.core.errors import SampleError
 from streamserver.core.results import WireFrame, objects_of
 from streamserver.outbox.box import NewEvent
+from streamserver.outbox.records import LIVE_KEY
 from streamserver.plugins import Algorithm
 
 _log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ class _Seen:
     """A frame whose logic has run; ``names`` are those whose report waits for the picture."""
 
     place: Place
+    event_key: str
     message: dict[str, Any]
     names: list[Any]
 
@@ -50,7 +53,7 @@ class AlgorithmSession:
         spec: which algorithm of the task it is.
         task_id: ``TaskID`` of the reports.
         src_id: ``SrcID`` of the reports.
-        replayable: events get a key, so that a file played again raises none twice.
+        replayable: events get keys by their place, so that a file played again raises none twice.
         outbox: where alarms go.
         on_alarm: called after an alarm was kept.
     """
@@ -139,7 +142,16 @@ class AlgorithmSession:
             names = []
         if names:
             failpoints.hit("raise.logic_done")
-        return _Seen(place, _without_pictures(message) if names else {}, names)
+        return _Seen(place, self._event_key(place, frame), _without_pictures(message) if names else {}, names)
+
+    def _event_key(self, place: Place, frame: WireFrame) -> str:
+        """Knows the event of a frame that is posted again.
+
+        One of a file is raised again when the file is; one of a camera when nobody could tell whether it was kept.
+        """
+        if self._replayable:
+            return f"{self._spec.index}:{place.loop}:{frame.frame_id}:0"
+        return f"{LIVE_KEY}{uuid4().hex}"
 
     def _report(self, message: dict[str, Any], frame: WireFrame, seen: _Seen) -> None:
         try:
@@ -150,9 +162,8 @@ class AlgorithmSession:
             body = b""
         if body:
             failpoints.hit("raise.built")
-            key = f"{self._spec.index}:{seen.place.loop}:{frame.frame_id}:0" if self._replayable else None
-            if self._outbox.add([NewEvent(algorithm=self._spec.index, body=body, key=key)]):
-                self._on_alarm()
+            self._outbox.add([NewEvent(algorithm=self._spec.index, body=body, key=seen.event_key)])
+            self._on_alarm()
         seen.names, seen.message = [], {}
 
     def _body_of(self, report: dict[str, Any], frame: WireFrame) -> bytes:

@@ -1,8 +1,8 @@
-"""What all processes of this machine agree on for one address: POSTs under way at a time, and who tries it.
+"""What all processes of this machine agree on for one address: POSTs under way at a time, and who tries it when.
 
 A slot is a lock on one of the files ``<folder>/<hash of the address>.<n>``; the kernel lets go of it with the process
-that holds it. The time of change of ``<hash>.tried`` says, on the monotonic clock, when an alarm was last spent on an
-address that takes none; 0 when it takes alarms again.
+that holds it. ``<hash>.tried`` is of an address that takes no alarms: its time of change says, on the monotonic clock,
+when it was last tried, and its time of access since when that has been so; both are 0 when it takes alarms again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,24 @@ _log = logging.getLogger(__name__)
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
 
 TURN_S = 0.7
-"""So long after one process has tried a broken address, no other does; shorter than a process's own pauses."""
+"""So long after one process has tried a broken address, no other does; less than a process's own pauses."""
+
+WATCHED_S = 900.0
+LONGEST_TURN_S = 28.0
+_SHARE = 12
+"""An address that is away for longer than the first is left alone for a twelfth of the excess, at most the second."""
+
+_FORGOTTEN_S = 60.0
+"""A broken address that nobody has tried for so long begins anew."""
+
+
+def turn_s(away_s: float) -> float:
+    """How long after a try of an address the next may follow, when it has been away for ``away_s`` seconds."""
+    return max(TURN_S, min((away_s - WATCHED_S) / _SHARE, LONGEST_TURN_S))
+
+
+_NEVER = float("-inf")
+_ROUNDING_S = 0.001
 
 
 class Slot:
@@ -52,6 +69,7 @@ class Slots:
         self._folder = folder
         self._name = hashlib.sha256(url.encode("utf-8", "backslashreplace")).hexdigest()[:16]
         self._count = count
+        self._tried = folder / f"{self._name}.tried"
         self._told = False
 
     def take(self) -> Slot | None:
@@ -69,34 +87,44 @@ class Slots:
             return Slot(None)
         return None
 
-    def may_try(self, now: float) -> bool:
-        """Whether it is this process's turn to spend an alarm on an address that takes none.
+    def is_out(self, now: float) -> bool:
+        """Whether some process found lately that the address takes no alarms."""
+        tried = self._times()[1]
+        return _is_recent(tried, now)
 
-        A hundred tasks would otherwise write their outboxes for it twice a second each.
+    def may_try(self, now: float) -> bool:
+        """Whether it is this process's turn to try an address that takes no alarms.
+
+        A hundred tasks would otherwise knock, or write their outboxes for an alarm that is spent, all the time.
 
         Args:
             now: the monotonic clock of this boot, in seconds.
         """
-        path = self._folder / f"{self._name}.tried"
-        try:
-            tried = path.stat().st_mtime
-        except OSError:
-            tried = 0.0
-        if tried and 0 <= now - tried < TURN_S:
+        since, tried = self._times()
+        if tried == 0:
+            return True
+        if _is_recent(tried, now) and now - tried < turn_s(now - since):
             return False
-        if tried or not path.exists():
-            self._note_try(path, now)
+        self.note(now, well=False)
         return True
 
     def note(self, now: float, *, well: bool) -> None:
         """Tells the others how a try went: when it was well, all may try."""
-        self._note_try(self._folder / f"{self._name}.tried", 0.0 if well else now)
-
-    def _note_try(self, path: Path, at: float) -> None:
+        since, tried = self._times()
+        if not _is_recent(tried, now):
+            since = now
         with suppress(OSError):  # without the file, everybody tries
             self._folder.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            os.utime(path, (at, at))
+            self._tried.touch(mode=0o600)
+            os.utime(self._tried, (0.0, 0.0) if well else (since, now))
+
+    def _times(self) -> tuple[float, float]:
+        """Since when the address has taken no alarms, and when it was last tried; 0 twice when it takes them."""
+        try:
+            found = self._tried.stat()
+        except OSError:
+            return _NEVER, _NEVER
+        return found.st_atime, found.st_mtime
 
     def _lock(self, number: int) -> int | None:
         path = self._folder / f"{self._name}.{number}"
@@ -113,3 +141,8 @@ class Slots:
                 return None
             raise
         return descriptor
+
+
+def _is_recent(tried: float, now: float) -> bool:
+    """Whether a time of trying is one of this outage, and of this boot."""
+    return tried != 0 and -_ROUNDING_S <= now - tried < _FORGOTTEN_S

@@ -9,6 +9,7 @@ import time
 from enum import StrEnum
 from pathlib import Path
 
+from streamserver.business import suspects
 from streamserver.business.config import load_addressee
 from streamserver.business.delivery import make_reporter
 from streamserver.business.opening import (
@@ -122,6 +123,7 @@ class Visit:
 
     def _run(self) -> None:
         outcome = Outcome.TROUBLE
+        suspects.begin(self._folder)
         try:
             outcome = self._work()
         except (StreamServerError, OSError) as e:
@@ -134,6 +136,7 @@ class Visit:
         if outcome is Outcome.TROUBLE:
             show_errors(self._status, self.problem)
             self._write_status()
+        suspects.end(self._folder)
         self.outcome = outcome
 
     def _work(self) -> Outcome:
@@ -205,8 +208,7 @@ class Visit:
         if outbox.counters.pending or outbox.due_in() is not None:
             return False
         dead = outbox.counters.dead
-        until = time.time() + self._settings.retention_h * 3600 if dead else 0.0
-        mark_drained(self._folder, Drained(dead, until))
+        mark_drained(self._folder, Drained(dead))
         if outbox.due_in() is not None:
             forget_drained(self._folder)
             return False

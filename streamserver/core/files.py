@@ -31,6 +31,15 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = False) -> None:
         raise
 
 
+def sync_folder(path: Path) -> None:
+    """Forces names that were made, changed or removed in the folder ``path`` to the disk; raises ``OSError``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_disk_full(error: OSError) -> bool:
     """True when there is no room, or no more of it for this user."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -6,13 +6,12 @@ leaves ``run/drained`` in each that has nothing left to deliver.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamserver.core.files import read_json, write_json
+from streamserver.core.files import read_json, sync_folder, write_json
 
 LIST_FILE = "courier.json"
 """Keys of the tasks whose outboxes the courier delivers, relative to the state folder."""
@@ -23,13 +22,15 @@ STATUS_FILE = "courier.status.json"
 DRAINED_FILE = "run/drained"
 """There when nothing of a task waits for a receiver, relative to the task's folder."""
 
+LETTERS_FILE = "run/letters"
+"""Seconds for which a deleted task's dead letters are still kept; the supervisor's note, beside ``DRAINED_FILE``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What a drained outbox still holds: ``dead`` letters, which wait for a replay until ``until`` (epoch seconds)."""
+    """What a drained outbox still holds: ``dead`` letters, which wait for a replay."""
 
     dead: int = 0
-    until: float = 0.0
 
 
 def write_list(state_path: Path, keys: Iterable[str]) -> None:
@@ -46,7 +47,7 @@ def read_list(state_path: Path) -> frozenset[str]:
 
 def mark_drained(folder: Path, drained: Drained) -> None:
     """Remembers that nothing of the task in ``folder`` waits; raises ``OSError``."""
-    write_json(folder / DRAINED_FILE, {"dead": drained.dead, "until": drained.until}, sync=True)
+    write_json(folder / DRAINED_FILE, {"dead": drained.dead}, sync=True)
 
 
 def read_drained(folder: Path) -> Drained | None:
@@ -55,9 +56,20 @@ def read_drained(folder: Path) -> Drained | None:
         return None
     content: Any = read_json(folder / DRAINED_FILE)
     try:
-        return Drained(int(content["dead"]), float(content["until"]))
+        return Drained(int(content["dead"]))
     except (TypeError, ValueError, KeyError):
         return Drained()
+
+
+def note_letters(folder: Path, left_s: float) -> None:
+    """Writes down for how long the dead letters in ``folder`` are still kept; raises ``OSError``."""
+    write_json(folder / LETTERS_FILE, left_s, sync=True)
+
+
+def read_letters(folder: Path, most_s: float) -> float:
+    """Seconds for which the dead letters in ``folder`` are still kept; ``most_s`` where nothing sensible is noted."""
+    content: Any = read_json(folder / LETTERS_FILE)
+    return content if isinstance(content, int | float) and 0 <= content <= most_s else most_s
 
 
 def forget_drained(folder: Path) -> None:
@@ -71,8 +83,4 @@ def forget_drained(folder: Path) -> None:
     mark = folder / DRAINED_FILE
     if mark.exists():
         mark.unlink(missing_ok=True)
-        descriptor = os.open(mark.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(mark.parent)

@@ -2,12 +2,23 @@
 
 from streamserver.durable.backup import back_up, backup_due, backup_of
 from streamserver.durable.damage import Damage, note, noted, recent_damage
-from streamserver.durable.files import Connection, Hold, connect, connect_to_read, is_damage, store_error, sync_folder
+from streamserver.durable.files import (
+    TROUBLE,
+    Connection,
+    Hold,
+    connect,
+    connect_to_read,
+    is_damage,
+    store_error,
+    tolerant_text,
+    transaction,
+)
 from streamserver.durable.opening import Opened, open_database
 from streamserver.durable.salvage import Salvage, readable_rows
 from streamserver.durable.schema import Schema
 
 __all__ = [
+    "TROUBLE",
     "Connection",
     "Damage",
     "Hold",
@@ -26,5 +37,6 @@ __all__ = [
     "readable_rows",
     "recent_damage",
     "store_error",
-    "sync_folder",
+    "tolerant_text",
+    "transaction",
 ]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from streamserver.core import failpoints
 from streamserver.core.errors import StoreDamagedError, StoreError
+from streamserver.core.files import sync_folder
 from streamserver.durable.files import (
+    TROUBLE,
     Hold,
     beside,
     connect_to_read,
@@ -18,7 +20,6 @@ from streamserver.durable.files import (
     remove,
     store_error,
     sync_file,
-    sync_folder,
 )
 from streamserver.durable.schema import Schema, require_known, require_shape
 
@@ -75,14 +76,12 @@ def back_up(path: Path, *, check: Schema) -> None:
             new.replace(backup_of(path))
             failpoints.hit("backup.renamed")
             sync_folder(path.parent)
-    except (sqlite3.Error, OSError) as e:
+    except (*TROUBLE, StoreError) as e:
         with suppress(OSError):
             remove(new)
+        if isinstance(e, StoreError):
+            raise
         raise store_error(path, e) from e
-    except StoreError:
-        with suppress(OSError):
-            remove(new)
-        raise
 
 
 def _require_room(path: Path) -> None:

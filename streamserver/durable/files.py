@@ -1,4 +1,4 @@
-"""What durable files have in common below SQLite: names of side files, the lock, syncing, moving aside."""
+"""What durable files have in common below SQLite: names of side files, the lock, connections, moving aside."""
 
 from __future__ import annotations
 
@@ -8,40 +8,36 @@ import os
 import re
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from streamserver.core.errors import StoreDamagedError, StoreError
+from streamserver.core.files import is_disk_full
 
 SIDE_FILES = ("-wal", "-shm")
 """What SQLite keeps beside a file in WAL mode."""
 
 KEPT_ASIDE = 3
-"""So many damaged files are kept of each file, the newest ones."""
+"""At most so many damaged files are kept of each file, the newest ones."""
 
 BUSY_TIMEOUT_S = 5.0
 """How long a writer waits for another process's transaction."""
 
+TROUBLE = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What work on a file may raise; the last where SQLite's own message quotes a damaged file."""
+
+_ASIDE_MAX_BYTES = 256_000_000
 _LOCK_PATIENCE_S = 10.0
 _ASIDE = re.compile(r"\.damaged-\d{8}-\d{6}(-\d+)?$")
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def beside(path: Path, suffix: str) -> Path:
     """The file whose name is that of ``path`` with ``suffix`` behind it."""
     return path.with_name(path.name + suffix)
-
-
-def sync_folder(path: Path) -> None:
-    """Forces names that were made, changed or removed in the folder ``path`` to the disk; raises ``OSError``."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:
@@ -64,23 +60,15 @@ def remove(path: Path) -> None:
         beside(path, suffix).unlink(missing_ok=True)
 
 
-def move_aside(path: Path) -> Path | None:
-    """Renames a damaged database and its side files to ``<file>.damaged-<time>``, and keeps only the newest of these.
-
-    Returns:
-        The new name; ``None`` when there was nothing to move.
-    """
-    to = name_aside(path)
-    moved = False
+def move_aside(path: Path, to: Path) -> None:
+    """Renames a damaged database and its side files; absent ones are no error."""
     for suffix in ("", *SIDE_FILES):
         with suppress(FileNotFoundError):
             beside(path, suffix).replace(beside(to, suffix))
-            moved = True
-    return to if moved else None
 
 
 def name_aside(path: Path) -> Path:
-    """A free name for a damaged file."""
+    """A free name for a damaged file: ``<file>.damaged-<time>``."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     to, number = beside(path, f".damaged-{stamp}"), 1
     while any(beside(to, suffix).exists() for suffix in ("", *SIDE_FILES)):
@@ -90,11 +78,14 @@ def name_aside(path: Path) -> Path:
 
 
 def forget_old_aside(path: Path) -> None:
-    """Removes all damaged files of ``path`` but the newest ``KEPT_ASIDE``."""
+    """Removes all damaged files of ``path`` but the newest: ``KEPT_ASIDE`` of them, fewer where they are large."""
     found = [file for file in path.parent.glob(f"{path.name}.damaged-*") if _ASIDE.search(file.name)]
-    for file in sorted(found, key=_order_aside)[:-KEPT_ASIDE]:
+    kept_bytes = 0
+    for number, file in enumerate(sorted(found, key=_order_aside, reverse=True)):
         with suppress(OSError):
-            remove(file)
+            kept_bytes += file.stat().st_size
+            if number >= KEPT_ASIDE or (number and kept_bytes > _ASIDE_MAX_BYTES):
+                remove(file)
 
 
 def _order_aside(path: Path) -> tuple[float, int]:
@@ -199,6 +190,19 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             time.sleep(0.02)
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is done inside is one commit, or nothing after an exception; raises ``sqlite3.Error``."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def connect_to_read(path: Path, *, without_wal: bool = False) -> sqlite3.Connection:
     """A connection that changes nothing, not even by a checkpoint when it closes; text that is no UTF-8 is read.
 
@@ -208,11 +212,12 @@ def connect_to_read(path: Path, *, without_wal: bool = False) -> sqlite3.Connect
     """
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if without_wal else ''}"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.text_factory = _tolerant_text
+    connection.text_factory = tolerant_text
     return connection
 
 
-def _tolerant_text(data: bytes) -> str:
+def tolerant_text(data: bytes) -> str:
+    """A ``text_factory`` that reads text that is no UTF-8, too; its checksum is wrong then."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -220,7 +225,7 @@ def is_damage(error: BaseException | None) -> bool:
     """True for a broken file, also for one whose tables are not ours; False for a full disk, a lock and the like."""
     if error is None or isinstance(error, StoreDamagedError):
         return error is not None
-    if isinstance(error, UnicodeDecodeError):  # SQLite's message quotes a damaged file
+    if isinstance(error, UnicodeDecodeError):
         return True
     if not isinstance(error, sqlite3.Error):
         return is_damage(getattr(error, "orig", None))  # SQLAlchemy wraps
@@ -244,7 +249,7 @@ def store_error(path: Path, error: BaseException) -> StoreError:
         )
     code = (getattr(cause, "sqlite_errorcode", 0) or 0) & 0xFF
     number = getattr(cause, "errno", None)
-    if code == sqlite3.SQLITE_FULL or number in _FULL:
+    if code == sqlite3.SQLITE_FULL or (isinstance(cause, OSError) and is_disk_full(cause)):
         return StoreError(f"{path}: the disk is full", cure="make room on it; nothing has to be restarted")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN) or number in _DENIED:
         return StoreError(

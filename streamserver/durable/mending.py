@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamserver.core import failpoints
+from streamserver.core.files import sync_folder
 from streamserver.durable import damage as notes
 from streamserver.durable import schema as schemas
 from streamserver.durable.backup import backup_of
@@ -30,7 +31,6 @@ from streamserver.durable.files import (
     name_aside,
     remove,
     sync_file,
-    sync_folder,
 )
 from streamserver.durable.salvage import Salvage
 from streamserver.durable.schema import Schema
@@ -65,10 +65,10 @@ def mend(path: Path, plan: Plan, reason: str) -> Damage:
     salvaged, restored, lost = _build(path, plan, sources=True)
     _renew_backup(path)
     there = any(beside(path, suffix).exists() for suffix in ("", "-wal"))
-    to = name_aside(path) if there else None
-    damage = Damage(path, to, reason, salvaged, restored, lost, time.time())
+    to = name_aside(path)
+    damage = Damage(path, to if there else None, reason, salvaged, restored, lost, time.time())
     notes.note(damage)  # now, for after the next step nothing would be noticed
-    move_aside(path)
+    move_aside(path, to)
     failpoints.hit("restore.moved_aside")
     _take_name(path)
     forget_old_aside(path)
@@ -82,11 +82,13 @@ def is_interrupted(path: Path) -> bool:
 
 def finish(path: Path) -> Damage | None:
     """Does what was left to do; returns what the interrupted ``mend`` noted."""
-    move_aside(path)  # a -wal of the damaged file must not be read with the new one
+    mine = [damage for damage in notes.noted(path.parent) if damage.file == path]
+    last = mine[-1] if mine else None
+    # a -wal of the damaged file must not be read with the new one, but stays with its file
+    move_aside(path, last.moved_to if last and last.moved_to else name_aside(path))
     _take_name(path)
     forget_old_aside(path)
-    mine = [damage for damage in notes.noted(path.parent) if damage.file == path]
-    return mine[-1] if mine else None
+    return last
 
 
 def restored_of(path: Path) -> Path:

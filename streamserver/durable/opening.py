@@ -14,8 +14,8 @@ from streamserver.durable import mending
 from streamserver.durable import schema as schemas
 from streamserver.durable.backup import backup_of
 from streamserver.durable.damage import Damage
-from streamserver.durable.files import Connection, Hold, connect, connect_to_read, is_damage, store_error
-from streamserver.durable.salvage import Salvage, copy_tables
+from streamserver.durable.files import TROUBLE, Connection, Hold, connect, connect_to_read, is_damage, store_error
+from streamserver.durable.salvage import Salvage
 from streamserver.durable.schema import Schema
 
 _log = logging.getLogger(__name__)
@@ -44,22 +44,20 @@ class _Need(Enum):
     FINISH = "mending it was interrupted"
 
 
-def open_database(
-    path: Path, schema: Schema, *, salvage: Salvage | None = None, complete: mending.Complete | None = None
-) -> Opened:
+def open_database(path: Path, schema: Schema, *, salvage: Salvage, complete: mending.Complete | None = None) -> Opened:
     """Opens ``path``; one that is damaged is moved aside, and what can be had of it and its backup goes into a new one.
 
     Args:
         path: the file; its folder must exist.
         schema: what it holds.
-        salvage: copies good rows from a damaged file or a backup; all rows of all tables unless given.
+        salvage: copies good rows from a damaged file or a backup.
         complete: called last with the mended file, before anybody uses it; returns how many rows it restored from
             elsewhere and how many are known to be lost.
 
     Raises:
         StoreError: the file cannot be read or written (permissions, disk, a newer version); it is left as it is.
     """
-    plan = mending.Plan(schema, salvage or copy_tables, complete)
+    plan = mending.Plan(schema, salvage, complete)
     damage = None
     try:
         for _ in range(_ROUNDS):
@@ -67,7 +65,7 @@ def open_database(
             if connection is not None:
                 return Opened(connection, damage)
             damage = _make_well(path, plan) or damage
-    except (sqlite3.Error, OSError) as e:
+    except TROUBLE as e:
         raise store_error(path, e) from e
     raise StoreError(f"{path} is damaged again right after it was mended", cure="check the disk")
 

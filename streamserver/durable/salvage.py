@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from streamserver.durable.schema import HISTORY, tables_of
-
 Salvage = Callable[[sqlite3.Connection, sqlite3.Connection], int]
 """Copies what is readable and whose checksums are right from the first into the second, skips what is there already,
 and returns how many rows it took."""
@@ -101,15 +99,3 @@ def _between(reader: _Reader, low: int, high: int) -> Iterator[tuple[Any, ...]]:
 def _plain(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
     with suppress(sqlite3.Error, ValueError, OverflowError):
         yield from connection.execute(query)
-
-
-def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
-    """The salvage of a file whose rows have no checksums: every readable row of every table."""
-    taken = 0
-    for table in sorted(tables_of(target) - {HISTORY}):
-        columns = [str(row[1]) for row in target.execute(f"PRAGMA table_info([{table}])")]
-        marks = ", ".join("?" * len(columns))
-        for row in readable_rows(source, table, columns):
-            with suppress(sqlite3.Error, UnicodeEncodeError):
-                taken += target.execute(f"INSERT OR IGNORE INTO [{table}] VALUES ({marks})", row).rowcount
-    return taken

@@ -12,6 +12,7 @@ from pathlib import Path
 import streamserver
 from streamserver.core import failpoints
 from streamserver.core.errors import StoreError
+from streamserver.durable.files import transaction
 
 HISTORY = "schema_history"
 """Our own table in each file: which version of this program made or migrated it, and when."""
@@ -64,18 +65,12 @@ def build(connection: sqlite3.Connection, schema: Schema) -> None:
 
 def migrate(connection: sqlite3.Connection, schema: Schema) -> None:
     """Brings an older file to the newest version in one transaction; raises ``sqlite3.Error``."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         for version in range(version_of(connection, schema), schema.version):
             schema.migrations[version](connection)
             connection.execute(_HISTORY_SQL)
             _stamp(connection, version + 1)
             failpoints.hit("migrate.step")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _stamp(connection: sqlite3.Connection, version: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from streamserver.core.errors import ConfigError, ModelError, ModelNotFoundError
 from streamserver.engine.element import ElementContext
+from streamserver.models.network import inspect_cure
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import read_labels
 from streamserver.models.store import FoundModel, ModelStore
@@ -54,13 +55,13 @@ def load_network(context: ElementContext, found: FoundModel, load: Callable[...,
         options: what else it takes.
 
     Raises:
-        ModelError: naming the element file, the element and the key.
+        ModelError: naming the element file, the element and the key, always with a cure.
     """
     settings = context.settings
     try:
         return load(found.path, device=settings.device, threads=settings.inference_threads, **options)
     except ModelError as e:
-        raise unusable(context, e) from e
+        raise unusable(context, ModelError(e.message, cure=e.cure or inspect_cure(found.path))) from e
 
 
 def normalisation_of(found: FoundModel, own: Normalisation | None) -> Normalisation | None:

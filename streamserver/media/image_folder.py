@@ -137,7 +137,10 @@ class _Folder:
                 f"{self._name} is a file", cure="name a folder, or write source_type VIDEO if it is a video"
             ) from e
         except OSError as e:
-            raise SourceMissingError(f"{self._name} cannot be read: {e.strerror}") from e
+            raise SourceMissingError(
+                f"{self._name} cannot be read: {e.strerror}",
+                cure="the user that runs the server must be able to read it",
+            ) from e
 
 
 def _is_picture(name: str) -> bool:

@@ -68,7 +68,9 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
         if stopping.is_set():
             return
         if frame_id < 0:
-            raise SourceMissingError(f"'{spec.masked_url}' holds no frame that can be decoded")
+            raise SourceMissingError(
+                f"'{spec.masked_url}' holds no frame that can be decoded", cure="is the copy whole? 'ffprobe' says more"
+            )
     monitor.ended()
 
 
@@ -117,7 +119,10 @@ def _require_file(path: str, name: str) -> None:
         ) from e
     except OSError as e:
         reason = "no permission to read it" if isinstance(e, PermissionError) else e.strerror
-        raise SourceMissingError(f"video file '{name}' cannot be read: {reason}") from e
+        raise SourceMissingError(
+            f"video file '{name}' cannot be read: {reason}",
+            cure="the user that runs the server must be able to read it",
+        ) from e
     is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
     os.close(descriptor)
     if is_folder:

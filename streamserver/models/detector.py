@@ -15,6 +15,7 @@ import numpy as np
 from streamserver.core.arrays import Detections, FloatArray, ImageBgr, IntArray
 from streamserver.core.errors import ModelError
 from streamserver.core.objects import Pose, Recognition, Segment, TurnedBox
+from streamserver.models.network import inspect_cure
 from streamserver.models.normalisation import Normalisation
 from streamserver.runtime.session import Session, open_session
 
@@ -139,8 +140,7 @@ def load_detector(
     try:
         detector = load(session, reading)
     except ModelError as e:
-        cure = e.cure or f"'python -m streamserver.models inspect {path}' says what it is"
-        raise type(e)(e.message, cure=cure) from e
+        raise type(e)(e.message, cure=e.cure or inspect_cure(path)) from e
     count = detector.class_count
     said = f"{count} class{'es' * (count != 1)}" if count else "it does not say how many classes"
     logger.info("'%s' is read as %s: %s; %s", path.name, family, detector.layout, said)

@@ -20,7 +20,7 @@ from streamserver.core.ids import Uuid7Source
 from streamserver.durable.disk import free_bytes
 from streamserver.outbox import mending, rows
 from streamserver.outbox.clocks import ServiceClock, adopt_tries, boot_id
-from streamserver.outbox.opening import open_file
+from streamserver.outbox.opening import Ownership, open_file
 from streamserver.outbox.records import Counters, Limits, NewEvent, PendingEvent
 from streamserver.outbox.schema import CLAIMED, DEAD, DELIVERED
 from streamserver.outbox.shared import SharedFile, Work
@@ -51,7 +51,7 @@ class _Owed:
 class Outbox:
     """Alarms of one task. Every change is on the disk before its method returns; thread-safe.
 
-    One process at a time delivers from a file; others may read it and replay dead letters (``outbox.letters``). A file
+    One process at a time has a file (``Ownership``); others may read it and replay dead letters (``outbox.letters``). One
     that turns out to be damaged is mended on the way, and what cannot be mended is counted as lost.
 
     Args:
@@ -105,7 +105,12 @@ class Outbox:
             seal=self._seal,
             committed=self._committed,
         )
-        self._file.read(lambda _connection: None)
+        self._ownership = Ownership(path)
+        try:
+            self._file.read(lambda _connection: None)
+        except BaseException:
+            self._ownership.release()
+            raise
 
     @property
     def counters(self) -> Counters:
@@ -141,7 +146,7 @@ class Outbox:
 
         Args:
             limit: how many.
-            early: the oldest alarms that wait, whatever their next try.
+            early: also before their next try.
         """
         self._pay()
         handed: list[PendingEvent] = []
@@ -251,6 +256,7 @@ class Outbox:
             _log.warning("%s", e)
         self._upkeep.close()
         self._file.close()
+        self._ownership.release()
 
     def _require_space(self) -> None:
         mark = self._limits.min_free_bytes
@@ -283,12 +289,11 @@ class Outbox:
                 self._hungry -= 1
 
     def _find(self, connection: sqlite3.Connection, limit: int, early: bool) -> list[int]:
-        if early:
-            query = "SELECT n FROM events INDEXED BY held WHERE state < 2 AND state = 0 AND next_try < ? ORDER BY n"
-            found = connection.execute(f"{query} LIMIT ?", (CLAIMED, limit))
-        else:
-            query = "SELECT n FROM events INDEXED BY pending WHERE state = 0 AND next_try <= ? ORDER BY next_try, n"
-            found = connection.execute(f"{query} LIMIT ?", (self._clock(), limit))
+        query = (
+            "SELECT n FROM events INDEXED BY pending WHERE state = 0 AND next_try <= ? AND next_try < ?"
+            " ORDER BY next_try, n LIMIT ?"
+        )
+        found = connection.execute(query, (CLAIMED if early else self._clock(), CLAIMED, limit))
         return [row[0] for row in found.fetchall()]
 
     def _waits_after(self, connection: sqlite3.Connection, now: float) -> bool:

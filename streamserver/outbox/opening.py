@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from streamserver.core.errors import StoreError
 from streamserver.durable import mending as durable_mending
 from streamserver.durable import open_database
 from streamserver.durable.files import Hold
@@ -14,6 +18,54 @@ from streamserver.outbox import mending
 from streamserver.outbox.records import Counters
 from streamserver.outbox.rows import read_counters
 from streamserver.outbox.schema import SCHEMA
+
+_PATIENCE_S = 1.0
+_LOOK_S = 0.02
+
+
+class Ownership:
+    """Keeps a second process from delivering what one has under way. The kernel drops it with the process.
+
+    Where the lock file cannot be made, as on a full disk, alarms matter more.
+
+    Args:
+        path: the outbox's file.
+
+    Raises:
+        StoreError: another process, or another ``Outbox`` of this one, has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = os.open(f"{path}.owner.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._take():
+            if time.monotonic() > deadline:
+                self.release()
+                raise StoreError(
+                    f"{path}: another process delivers its alarms",
+                    cure=f"end that process ('fuser {path}' names it); it is tried again",
+                )
+            time.sleep(_LOOK_S)
+
+    def release(self) -> None:
+        """Lets another process deliver."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _take(self) -> bool:
+        assert self._descriptor is not None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+        return True
 
 
 def open_file(path: Path, known: Callable[[], Counters], damage: str) -> sqlite3.Connection:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 PER_ALGORITHM = "events:"
 """Begins the names of the counters of single algorithms."""
 
+LIVE_KEY = "live:"
+"""Begins the keys of alarms of live streams, which come again only within a minute: they are forgotten soon."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
@@ -15,7 +18,7 @@ class NewEvent:
     Attributes:
         algorithm: its position in the task.
         body: what a receiver gets, as JSON.
-        key: what makes it the same alarm when a file is played again; ``None`` for live streams.
+        key: what makes it the same alarm when it is raised again; ``None`` when it never is.
     """
 
     algorithm: int

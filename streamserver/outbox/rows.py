@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from streamserver.outbox.records import PER_ALGORITHM, Counters, NewEvent, PendingEvent
+from streamserver.outbox.records import LIVE_KEY, PER_ALGORITHM, Counters, NewEvent, PendingEvent
 from streamserver.outbox.schema import CLAIMED, DEAD, DELIVERED, DROPPED, INSERT, SEALED, WAITING, counter_seal, seal
 
 _KEYLESS_KEPT = 10_000
-"""Settled rows without a key only tell which alarms of an old backup are delivered already."""
+"""Settled rows without a lasting key only tell which alarms of an old backup are delivered already."""
 
 _DROP_STEP = 200
 _MANY = 1_000_000
@@ -112,8 +112,8 @@ def prune(connection: sqlite3.Connection, keep_keys: int) -> None:
     newest = connection.execute("SELECT max(n) FROM events").fetchone()[0] or 0
     keyless = min(keep_keys, _KEYLESS_KEPT)
     connection.execute(
-        "DELETE FROM events WHERE n <= ? AND state >= 2 AND (event_key IS NULL OR n <= ?)",
-        (newest - keyless, newest - keep_keys),
+        "DELETE FROM events WHERE n <= ? AND state >= 2 AND (event_key IS NULL OR event_key GLOB ? OR n <= ?)",
+        (newest - keyless, f"{LIVE_KEY}*", newest - keep_keys),
     )
 
 

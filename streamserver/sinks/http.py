@@ -98,7 +98,14 @@ class HttpSink:
 
     def _broken(self, error: Exception) -> DeliveryError:
         self.close()
-        return DeliveryError(f"{self.name}: {_describe(error)}", unreachable=not self._reached)
+        return DeliveryError(f"{self.name}: {self._described(error)}", unreachable=not self._reached)
+
+    def _described(self, error: Exception) -> str:
+        if not isinstance(error, TimeoutError):
+            return f"{type(error).__name__}: {error}"
+        if self._reached:
+            return f"timed out: no answer within {self._total_timeout_s:g} s"
+        return f"timed out: no connection within {min(self._connect_timeout_s, self._total_timeout_s):g} s"
 
     def _exchange(self, alarm: Alarm, deadline: _Deadline) -> Answer:
         connection = self._connected(deadline)
@@ -153,14 +160,13 @@ class _Deadline:
     """A point on the monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
         self._end = time.monotonic() + seconds
 
     def left_s(self) -> float:
         """Seconds that are left; raises ``TimeoutError`` when none are."""
         left = self._end - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"no answer within {self._seconds:g} s")
+            raise TimeoutError
         return left
 
     def shorten(self, seconds: float) -> None:
@@ -226,9 +232,3 @@ def _chunks(body: bytes, sock: socket.socket, deadline: _Deadline) -> Iterator[b
 
 def _header_value(text: str) -> str:
     return text if _PLAIN_HEADER.fullmatch(text) else quote(text, safe="", errors="backslashreplace")
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"timed out: {error}"
-    return f"{type(error).__name__}: {error}"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from streamserver.durable import sync_folder
+from streamserver.core.files import sync_folder
 
 _log = logging.getLogger(__name__)
 

@@ -6,9 +6,11 @@ One rule decides between them: a row that any of them knows as deleted is delete
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from typing import Any
 from streamserver import durable
 from streamserver.core.files import read_json
 from streamserver.store.journal import Journal
-from streamserver.store.schema import COLUMNS, SIGNED, WRITES, checksum_of, is_sound, tolerant_text
+from streamserver.store.schema import COLUMNS, SIGNED, WRITES, checksum_of, is_sound
+
+_log = logging.getLogger(__name__)
 
 Values = dict[str, Any]
 
@@ -33,7 +37,7 @@ class Rescue:
     """
 
     def __init__(self, database: Path, journal: Journal, *, only: set[object] | None = None) -> None:
-        self._folder = database.parent
+        self._folder = database.parent / "tasks"
         self._only = only
         self._created: dict[str, Values] = {}
         self._deleted: set[str] = set()
@@ -65,9 +69,7 @@ class Rescue:
             else:
                 self._spoilt.setdefault(values["id"], values)
         with suppress(sqlite3.Error):
-            self._seen |= dict(
-                source.execute("SELECT id, key FROM tasks ORDER BY key")
-            )  # the index knows, if not the table
+            self._seen |= dict(source.execute("SELECT id, key FROM tasks ORDER BY key"))  # by the index, if need be
         for name, value in durable.readable_rows(source, "counters", ("name", "value")):
             if name == WRITES and isinstance(value, int):
                 self._number = max(self._number, value)
@@ -88,21 +90,12 @@ class Rescue:
                 put_aside(target, values)
         missing = {key for row_id, key in self._seen.items() if row_id not in self._spoilt and row_id not in ids}
         missing |= {str(values["key"]) for row_id, values in self._spoilt.items() if row_id not in ids}
-        missing |= self._folders()
+        missing |= _keys_with_folder(self._folder)
         missing -= set(there) | self._purged
-        for key in missing if self._only is None else ():
-            if (row := _row_of_folder(self._folder / "tasks" / key)) is not None:
-                _insert(target, row)
+        _adopt(target, self._folder, missing)
         number = min(self._number, 2**53) + 1
         target.execute("UPDATE counters SET value = ? WHERE name = ?", (number, WRITES))
         return restored, len(missing)
-
-    def _folders(self) -> set[str]:
-        """Keys that have a folder, so they were tasks; a folder goes before its row does."""
-        with suppress(OSError):
-            folders = (self._folder / "tasks").iterdir()
-            return {path.name for path in folders if path.name.isalnum() and path.is_dir()}
-        return set()
 
     def _put(self, target: sqlite3.Connection, values: Values) -> bool:
         key = values["key"]
@@ -134,12 +127,31 @@ def _rows_of(source: sqlite3.Connection) -> Iterator[Values]:
         yield values | {"checksum": checksum_of(values) if _makes_sense(values) else None}
 
 
+def _keys_with_folder(folder: Path) -> set[str]:
+    """Keys that have a folder in ``folder``, so they were tasks; a folder goes before its row does."""
+    with suppress(OSError), os.scandir(folder) as found:
+        return {entry.name for entry in found if entry.name.isalnum() and entry.is_dir()}
+    return set()
+
+
+def _adopt(target: sqlite3.Connection, folder: Path, keys: Iterable[str]) -> None:
+    """Gives folders without a row a deleted one: their alarms are delivered, then they go."""
+    for key in keys:
+        if (row := _row_of_folder(folder / key)) is not None:
+            _log.error(
+                "%s belongs to no task of the database: what waits in it is delivered, then it goes", folder / key
+            )
+            _insert(target, row)
+
+
 def _row_of_folder(folder: Path) -> Values | None:
     if not folder.name.isalnum():  # a spoilt key may be any text
         return None
     request = read_json(folder / "request.json")
     if not isinstance(request, dict) or not isinstance(request.get("Algorithm"), list):
-        return None
+        if not any(folder.glob("outbox.sqlite*")):
+            return None
+        request = {"Algorithm": []}  # client.json, too, says where alarms go
     source = request.get("InputSrc")
     values = {"id": None, "key": folder.name, "desired": "deleted", "created_at": time.time(), "spec_hash": ""}
     values["task_id"] = str(request.get("TaskID", ""))
@@ -199,7 +211,7 @@ def put_aside(target: sqlite3.Connection, values: Values) -> None:
 
 
 def mend_rows(connection: sqlite3.Connection, database: Path, journal: Journal) -> durable.Damage | None:
-    """Replaces rows whose checksum is wrong, in a file that is well otherwise; one transaction.
+    """Replaces rows whose checksum is wrong, in a file that is well otherwise, and adopts folders; one transaction.
 
     Returns:
         What was done; ``None`` when every row is right.
@@ -207,16 +219,8 @@ def mend_rows(connection: sqlite3.Connection, database: Path, journal: Journal) 
     Raises:
         sqlite3.Error: the file cannot be read or written.
     """
-    connection.text_factory = tolerant_text
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        damage = _mend_rows(connection, database, journal)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return damage
+    with durable.transaction(connection):
+        return _mend_rows(connection, database, journal)
 
 
 def _mend_rows(connection: sqlite3.Connection, database: Path, journal: Journal) -> durable.Damage | None:
@@ -225,6 +229,9 @@ def _mend_rows(connection: sqlite3.Connection, database: Path, journal: Journal)
     ]
     spoilt = [values for values in rows if not is_sound(values)]
     if not spoilt:
+        if rows:  # a database without any task may be the wrong one
+            folder = database.parent / "tasks"
+            _adopt(connection, folder, _keys_with_folder(folder) - {values["key"] for values in rows})
         return None
     rescue = Rescue(database, journal, only={values["id"] for values in spoilt})
     for values in spoilt:

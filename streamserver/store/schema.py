@@ -69,7 +69,7 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_by_source ON tasks (src_id);
 CREATE UNIQUE INDEX one_running_row_of_a_task_id ON tasks (task_id) WHERE desired = 'running';
 CREATE TABLE counters (name VARCHAR PRIMARY KEY, value INTEGER NOT NULL);
-INSERT INTO counters VALUES ('{WRITES}', 0);
+INSERT INTO counters VALUES ('{WRITES}', 0), ('schema', {SCHEMA_VERSION});
 CREATE TABLE spoilt (id INTEGER PRIMARY KEY, at FLOAT NOT NULL, content TEXT NOT NULL)
 """
 
@@ -86,10 +86,10 @@ def is_sound(values: dict[str, Any]) -> bool:
 
 
 def _from_1_to_2(connection: sqlite3.Connection) -> None:
-    """Rows get their checksum; the version is no counter any more."""
+    """Rows get their checksum. The counter ``schema`` is where programs of version 1 look, and then refuse the file."""
     connection.execute("ALTER TABLE tasks ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
     connection.execute("CREATE TABLE spoilt (id INTEGER PRIMARY KEY, at FLOAT NOT NULL, content TEXT NOT NULL)")
-    connection.execute("DELETE FROM counters WHERE name = 'schema'")
+    connection.execute("UPDATE counters SET value = 2 WHERE name = 'schema'")
     for row in connection.execute(f"SELECT id, {', '.join(SIGNED)} FROM tasks").fetchall():
         signed = checksum_of(dict(zip(SIGNED, row[1:], strict=True)))
         connection.execute("UPDATE tasks SET checksum = ? WHERE id = ?", (signed, row[0]))
@@ -101,15 +101,9 @@ def _version_in_counters(connection: sqlite3.Connection) -> int:
 
 
 def _rows_sound(connection: sqlite3.Connection) -> str:
-    connection.text_factory = tolerant_text
     rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tasks")
     wrong = sum(not is_sound(dict(zip(COLUMNS, row, strict=True))) for row in rows)
     return f"{wrong} tasks have a wrong checksum" if wrong else ""
-
-
-def tolerant_text(data: bytes) -> str:
-    """Text that is no UTF-8 is read too, and then its checksum is wrong."""
-    return data.decode("utf-8", "surrogateescape")
 
 
 def schema(committed: Callable[[Path], int] | None = None) -> durable.Schema:

@@ -8,6 +8,7 @@ the row's checksum; what the supervisor wrote is read as well as it can be.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sqlite3
@@ -122,8 +123,13 @@ class TaskStore:
         self._schema = schema.schema(lambda _: self._journal.number())
         with self._wrapped():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-        rescue = Rescue(self._path, self._journal)
-        opened = durable.open_database(self._path, self._schema, salvage=rescue.salvage, complete=rescue.complete)
+        rescue = functools.cache(lambda: Rescue(self._path, self._journal))  # the journal is read when it is needed
+        opened = durable.open_database(
+            self._path,
+            self._schema,
+            salvage=lambda source, target: rescue().salvage(source, target),
+            complete=lambda target: rescue().complete(target),
+        )
         self.damage = opened.damage
         self._anchor = opened.connection  # keeps the file from being replaced as long as the store is open
         self._engine = schema.make_engine(self._connect)
@@ -270,7 +276,7 @@ class TaskStore:
         except BaseException:
             hold.release()
             raise
-        connection.text_factory = schema.tolerant_text
+        connection.text_factory = durable.tolerant_text
         return connection
 
     def _run(self, work: Callable[[Connection], Result], *, immediate: bool = False) -> Result:
@@ -293,7 +299,7 @@ class TaskStore:
     def _wrapped(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, sqlite3.Error, OSError) as e:
+        except (SQLAlchemyError, *durable.TROUBLE) as e:
             raise durable.store_error(self._path, e) from e
 
 

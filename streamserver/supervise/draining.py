@@ -7,10 +7,9 @@ drained when ``run/drained`` says so, or when it never had an outbox.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
-from streamserver.core.leftovers import Drained, mark_drained
+from streamserver.core.leftovers import Drained, mark_drained, note_letters, read_letters
 from streamserver.core.settings import Settings
 from streamserver.supervise.courier import CourierKeeper
 from streamserver.supervise.group import Group
@@ -21,6 +20,9 @@ _COURIER_LOOK_S = 1.0
 
 _REST_LOOK_S = 2.0
 """How often it is looked whether a drained task still is, for letters may be replayed; at random up to twice that."""
+
+_LETTERS_NOTE_S = 600.0
+"""How often it is written down for how long dead letters are still kept: a restart gives them at most so much more."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,14 +69,22 @@ class Draining:
     def may_go(self, group: Group, drained: Drained, now: float) -> bool:
         """Whether a deleted, drained task holds nothing that could still be wanted.
 
-        ``Drained.until`` is wall time; what is left of it is counted on the monotonic clock, so that a step of the wall
-        clock takes nobody's letters.
+        Dead letters are kept for ``retention_h`` of supervision, which is counted on the monotonic clock and noted in
+        the folder: neither a step of the wall clock nor a restart takes or keeps anybody's letters.
         """
         if drained.dead <= 0:
             return True
         if group.letters_until is None:
-            group.letters_until = now + drained.until - time.time()
-        return now >= group.letters_until
+            group.letters_until = now + read_letters(group.folder, self._settings.retention_h * 3600)
+        if now >= group.letters_until:
+            return True
+        if now >= group.letters_note_at:
+            group.letters_note_at = now + _LETTERS_NOTE_S
+            try:
+                note_letters(group.folder, group.letters_until - now)
+            except OSError as e:
+                _log.warning("%s: it cannot be noted how long its dead letters are kept: %s", group.name, e)
+        return False
 
     def _urge(self, group: Group, now: float) -> None:
         if now >= group.drain_until:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from streamserver.durable import sync_folder
+from streamserver.core.files import sync_folder
 
 OUTBOX_FILE = "outbox.sqlite"
 """The alarms of a task, relative to its folder."""
 
 REMOVED_SUFFIX = ".removed"
 """Ends the name of a folder that is being removed."""
+
+RECEIVERS_FOLDER = "receivers"
+"""Where the processes that report agree on who may (``business/slots.py``), relative to the state folder."""
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 _SUBFOLDERS = ("run", "elements")
@@ -85,6 +90,23 @@ def remove_temporary_files(folder: Path) -> None:
             path.unlink()
         except OSError as e:
             _log.warning("%s cannot be removed: %s", path, e.strerror)
+
+
+def remove_old_slots(state_path: Path) -> None:
+    """Removes the lock files of addresses that nobody reports to now; for a time when no task runs."""
+    folder = state_path / RECEIVERS_FOLDER
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # gone, or nothing of ours
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a client that was started by hand may hold it
+            path.unlink()
+        except OSError as e:
+            _log.debug("%s stays: %s", path, e.strerror)
+        finally:
+            os.close(descriptor)
 
 
 def has_outbox(folder: Path) -> bool:

@@ -82,6 +82,7 @@ class Group:
         launch: how they were started last.
         drain_until: end of the time that the client of a task that is over has to deliver.
         letters_until: when the dead letters of a deleted task may go; ``None`` while that is not known.
+        letters_note_at: when the time left for them is noted next.
         waits_for_disk: its reason is a disk on which it cannot show that it lives.
         disk_look_at: the disk is not tried before this time.
     """
@@ -101,6 +102,7 @@ class Group:
     exits: list[Exited] = field(default_factory=list)
     drain_until: float = 0.0
     letters_until: float | None = None
+    letters_note_at: float = 0.0
     waits_for_disk: bool = False
     disk_look_at: float = 0.0
     launch: Launch | None = None

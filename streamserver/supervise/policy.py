@@ -16,8 +16,8 @@ from enum import StrEnum
 from streamserver.core import exitcodes
 from streamserver.core.states import TaskState
 
-BASE_DELAY_S = 1.0
-"""Pause before the first restart, before the random factor."""
+BASE_DELAY_S = 0.5
+"""Pause before the first restart, before the random factor: one mishap should not cost more than the start itself."""
 
 MAX_DELAY_S = 60.0
 """No pause is longer."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from streamserver.core.errors import ConfigError
 from streamserver.core.settings import ENV_PREFIX, Settings
 from streamserver.supervise import lock, ports
 
@@ -17,7 +18,7 @@ def obstacle(chosen: Settings) -> str:
     """Why nothing can be started with these settings, with the cure; empty when it can.
 
     Raises:
-        OSError: the state folder cannot be written.
+        ConfigError: the state folder cannot be made or written.
     """
     if not _soon(lambda: ports.can_listen(chosen.host, chosen.port)):
         return (
@@ -25,7 +26,14 @@ def obstacle(chosen: Settings) -> str:
             f"that listens there, or choose another with --port or {ENV_PREFIX}PORT"
         )
     file = lock.lock_file(chosen.state_path)
-    if not _soon(lambda: _is_free(file)):
+    try:
+        is_free = _soon(lambda: _is_free(file))
+    except OSError as e:
+        raise ConfigError(
+            f"the state folder {chosen.state_path} cannot be used: {e.strerror}",
+            cure=f"mend its owner or disk, or choose another with --state_dir or {ENV_PREFIX}STATE_DIR",
+        ) from e
+    if not is_free:
         return (
             f"process {lock.holder(file)} already supervises {chosen.state_path}; stop it, or choose another folder "
             f"with --state_dir or {ENV_PREFIX}STATE_DIR"

@@ -27,7 +27,14 @@ from streamserver.store import Desired, TaskRecord, TaskStore
 from streamserver.supervise import prepare as prepare_module
 from streamserver.supervise.courier import ARGUMENTS, CourierKeeper
 from streamserver.supervise.draining import Draining
-from streamserver.supervise.folders import make_folder, remove_folder, remove_orphans, remove_temporary_files, tidy
+from streamserver.supervise.folders import (
+    make_folder,
+    remove_folder,
+    remove_old_slots,
+    remove_orphans,
+    remove_temporary_files,
+    tidy,
+)
 from streamserver.supervise.group import Group, Launch, must_be_waited_for
 from streamserver.supervise.policy import Event, Late, Refused, Silent, Swollen, blame, decide
 from streamserver.supervise.ports import PortPool
@@ -117,6 +124,7 @@ class Supervisor:
         """
         _log.info("supervisor of %s started, pid %d", self._settings.state_path, os.getpid())
         remove_temporary_files(self._settings.state_path)
+        remove_old_slots(self._settings.state_path)
         try:
             while not stop.is_set():
                 self._beat()

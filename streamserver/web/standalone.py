@@ -1,4 +1,8 @@
-"""Web server and supervisor in one process, for ``server.py``."""
+"""Web server and supervisor in one process, for ``server.py``.
+
+No guard is there to start it again: when the state folder was removed under it, or the task database is damaged, it
+ends what runs and begins anew by itself; at its opening the database is mended.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from streamserver.core import exitcodes, logs
 from streamserver.core import settings as settings_module
-from streamserver.core.errors import ConfigError, PortError, StreamServerError
+from streamserver.core.errors import ConfigError, PortError, StateLostError, StoreDamagedError, StreamServerError
 from streamserver.core.settings import Settings
 from streamserver.store import TaskStore, store_url
 from streamserver.supervise import lock
+from streamserver.web.fresh_start import MOST, WITHIN_S, FreshStarts
 
 log = logging.getLogger(__name__)
 
@@ -47,19 +52,30 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace, create_app: Callable[[Settings], Flask]) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
+    fresh_starts = FreshStarts()
     try:
         settings = _settings(options)
         logs.configure(level=settings.log_level, role="server")
         if options.is_single_process not in (None, "0"):
             log.warning("--is_single_process is ignored: each task has its own engine")
         with listen(settings.host, settings.port) as listener:
-            return _serve(settings, create_app(settings), listener)
+            exit_code = _serve(settings, create_app(settings), listener)
     except PortError as e:
         return _refuse(e, exitcodes.PORT_TAKEN)
     except ConfigError as e:
         return _refuse(e, exitcodes.USAGE)
     except StreamServerError as e:
         return _refuse(e, exitcodes.CRASHED)
+    if exit_code == exitcodes.STATE_LOST:
+        _begin_anew(fresh_starts)
+    return exit_code
+
+
+def _begin_anew(fresh_starts: FreshStarts) -> None:
+    if fresh_starts.note():
+        log.warning("the server starts itself anew")
+        fresh_starts.begin()
+    log.critical("%d fresh starts in %.0f minutes did not help; the server stops", MOST, WITHIN_S / 60)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -120,14 +136,27 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Ended:
-    """Wakes the main thread: by a signal, or by a thread that ended. A pipe, for signal handlers may take no locks."""
+    """Wakes the main thread: by a signal, or by a thread that ended. A pipe, for signal handlers may take no locks.
+
+    Attributes:
+        asked: a signal asked for the end.
+        lost: why everything has to be opened anew; empty while it has not.
+        threads: names of those that ended.
+    """
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
+        self.asked = False
+        self.lost = ""
         self.threads: list[str] = []
 
-    def tell(self, *_: object) -> None:
-        """Wakes it; may be called from signal handlers."""
+    def ask(self, *_: object) -> None:
+        """For signal handlers."""
+        self.asked = True
+        self.tell()
+
+    def tell(self) -> None:
+        """Wakes it."""
         os.write(self._writer, b".")
 
     def wait(self) -> None:
@@ -139,7 +168,7 @@ def _serve(settings: Settings, app: Flask, listener: socket.socket) -> int:
     """Runs web server and supervisor in threads until a signal comes or one of them ends by itself."""
     ended, stop = _Ended(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ended.tell)
+        signal.signal(number, ended.ask)
     host, port = listener.getsockname()[:2]
     web = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
     threads = [threading.Thread(target=_until_end, args=(web.serve_forever, ended), name="web")]
@@ -157,6 +186,16 @@ def _serve(settings: Settings, app: Flask, listener: socket.socket) -> int:
         stop.set()
         for thread in threads:
             thread.join()
+    return _verdict(ended, crashed)
+
+
+def _verdict(ended: _Ended, crashed: list[str]) -> int:
+    """The exit code, once nothing runs any more; from here on a signal ends the process by itself."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    if ended.lost and not ended.asked:
+        log.error("%s", ended.lost)
+        return exitcodes.STATE_LOST
     for name in crashed:
         log.critical("%s ended unexpectedly; the server stops", name)
     return exitcodes.CRASHED if crashed else exitcodes.FINISHED
@@ -165,6 +204,8 @@ def _serve(settings: Settings, app: Flask, listener: socket.socket) -> int:
 def _until_end(work: Callable[[], None], ended: _Ended) -> None:
     try:
         work()
+    except (StateLostError, StoreDamagedError) as e:
+        ended.lost = str(e)
     finally:
         ended.threads.append(threading.current_thread().name)
         ended.tell()

@@ -97,7 +97,8 @@ def _silence(silent_s: float) -> str:
 
 def _reason(record: TaskRecord, now: str, client: ClientStatus) -> str:
     """Why a task does not do, or did not do, what it should: its own reason, its source, its algorithms and reports."""
-    waiting = f"{client.pending} alarms wait: " if client.pending and client.last_error else ""
+    wait = "1 alarm waits" if client.pending == 1 else f"{client.pending} alarms wait"
+    waiting = f"{wait}: " if client.pending and client.last_error else ""
     parts = (record.reason, now, f"{waiting}{client.last_error}", _dead_letters(client))
     return hide("; ".join(filter(None, parts)))
 

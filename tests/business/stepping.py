@@ -8,6 +8,7 @@ from pathlib import Path
 from streamserver.business.dispatch import Dispatch
 from streamserver.business.posting import Post
 from streamserver.business.receiver import Receiver
+from streamserver.business.slots import Slots
 from streamserver.core.errors import AlarmRefusedError, DeliveryError
 from streamserver.outbox.box import Limits, NewEvent, Outbox
 from streamserver.sinks.sink import Alarm, Sink
@@ -33,20 +34,25 @@ class Address:
         self.retry_after_s: float | None = None
         self.fails: set[bytes] = set()
         self.refuses: set[bytes] = set()
+        self.is_full = False
         self.taken: list[Alarm] = []
         self.taken_at: list[float] = []
         self.asked_at: list[float] = []
-        self.knocks = 0
+        self.knocked_at: list[float] = []
 
     @property
     def asked(self) -> int:
         return len(self.asked_at)
 
+    @property
+    def knocks(self) -> int:
+        return len(self.knocked_at)
+
     def send(self, alarm: Alarm) -> None:
         self.asked_at.append(self.clock.now)
         if not self.listens:
             raise DeliveryError(f"{self.name}: nobody there", unreachable=True)
-        if alarm.body in self.refuses:
+        if self.is_full or alarm.body in self.refuses:
             raise AlarmRefusedError(f"{self.name}: answered 413")
         if not self.works or alarm.body in self.fails:
             raise DeliveryError(f"{self.name}: no", retry_after_s=self.retry_after_s)
@@ -54,7 +60,7 @@ class Address:
         self.taken_at.append(self.clock.now)
 
     def knock(self) -> None:
-        self.knocks += 1
+        self.knocked_at.append(self.clock.now)
         if not self.listens:
             raise DeliveryError(f"{self.name}: nobody there", unreachable=True)
 
@@ -97,12 +103,22 @@ class Scripted:
 
 
 class Bench:
-    """An outbox, a dispatch and its addresses on one clock; the jitter is always the upper limit."""
+    """An outbox, a dispatch and its addresses on one clock; the jitter is always the upper limit.
+
+    With ``machine``, the folder of ``Slots``, it takes turns with others there.
+    """
 
     def __init__(
-        self, folder: Path, addresses: Iterable[Address], clock: Clock, *, archive: Sink | None = None
+        self,
+        folder: Path,
+        addresses: Iterable[Address],
+        clock: Clock,
+        *,
+        archive: Sink | None = None,
+        machine: Path | None = None,
     ) -> None:
         self.clock = clock
+        self.machine = machine
         self.addresses = list(addresses)
         self.box = Outbox(folder / "outbox.sqlite", limits=Limits(max_bytes=10**9), clock=clock)
         self.restart(archive)
@@ -111,7 +127,11 @@ class Bench:
         """As another process on the same file would begin."""
         self.posters = Scripted(self.clock, self.addresses)
         high = lambda _low, high: high  # noqa: E731
-        receivers = [Receiver(a.name, lambda a=a: a, jitter=high) for a in self.addresses]  # type: ignore[misc]
+        slots = [Slots(self.machine, a.name, 10) if self.machine else None for a in self.addresses]
+        receivers = [
+            Receiver(a.name, lambda a=a: a, slots=own, jitter=high)  # type: ignore[misc]
+            for a, own in zip(self.addresses, slots, strict=True)
+        ]
         self.dispatch = Dispatch(self.box, receivers, archive, self.posters, clock=self.clock, jitter=high)
 
     def add(self, *numbers: int) -> None:

@@ -249,6 +249,25 @@ def test_an_alarm_that_cannot_be_kept_is_503_and_kept_when_the_frame_comes_again
     assert len(house.alarms()) == 1
 
 
+def test_an_alarm_of_which_nobody_knew_whether_it_was_kept_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, replayable=False)
+    add = house.outbox.add
+
+    def unclear(events: Any) -> int:
+        add(events)
+        raise StoreError("disk I/O error")
+
+    body = json.dumps(with_pictures(message(0, [7]))).encode()
+    with monkeypatch.context() as patch:
+        patch.setattr(house.outbox, "add", unclear)
+        assert house.send(body)[0] == 503
+    assert house.send(body) == (200, TAKEN)
+    assert len(house.alarms()) == 1
+    house.close()
+
+
 def test_an_error_of_ours_is_500_in_json(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(posted: Any) -> bool:
         raise ZeroDivisionError("oh")

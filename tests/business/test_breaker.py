@@ -35,7 +35,7 @@ def fail(breaker: Breaker, now: float, *, retry_after_s: float | None = None, un
 def succeed(breaker: Breaker, took_s: float = 0.1) -> None:
     breaker.begun()
     breaker.ended()
-    breaker.answered(took_s)
+    breaker.took(took_s)
 
 
 def test_it_opens_after_failures_in_a_row_only() -> None:
@@ -107,8 +107,43 @@ def test_a_late_address_is_left_out_at_once_and_comes_back_with_its_answer() -> 
     breaker.late(1.0, probe=probe)
     assert breaker.open and breaker.probe_in(100.0, outage=False) == math.inf, "its answer is still awaited"
     breaker.ended()
-    breaker.answered(4.0)
+    breaker.took(4.0)
     assert not breaker.open
+
+
+def refuse(breaker: Breaker, now: float, alarm_id: str) -> bool:
+    probe = breaker.begun()
+    breaker.ended()
+    return breaker.refused(now, alarm_id, probe=probe)
+
+
+def test_an_alarm_is_to_blame_once_after_each_that_was_taken() -> None:
+    breaker = Breaker(jitter=high)
+    assert not refuse(breaker, 0.0, "x"), "who knows whether it takes anything"
+    for _ in range(4):
+        succeed(breaker)
+        assert refuse(breaker, 0.0, "x") and not refuse(breaker, 1.0, "x") and refuse(breaker, 2.0, "y")
+    for _ in range(100):
+        assert not refuse(breaker, 3.0, "x")
+    assert not breaker.open, "the address is well as far as anybody knows"
+
+
+def test_who_refuses_several_and_takes_none_is_broken() -> None:
+    breaker = Breaker(jitter=high)
+    succeed(breaker)
+    blamed = [refuse(breaker, 5.0, f"alarm {number}") for number in range(1000)]
+    assert sum(blamed) == FAILURES - 1 and breaker.open
+    assert breaker.probe_in(5.0, outage=True) == OUTAGE_PROBE_S and breaker.probe_in(5.0, outage=False) > 0
+    succeed(breaker)
+    assert not breaker.open
+    assert refuse(breaker, 6.0, "alarm 0") and not breaker.open
+
+
+def test_what_others_found_out_is_probed_first() -> None:
+    breaker = Breaker()
+    breaker.begin_open()
+    assert breaker.open and breaker.probe_in(5.0, outage=True) == breaker.probe_in(5.0, outage=False) == 0
+    assert breaker.begun()
 
 
 def test_patience_follows_the_usual_time() -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from tests.business.support import REPOSITORY, free_port, receiver, start, wait_
 
 PATIENCE_S = 60.0
 COMMAND = [sys.executable, "-m", "streamserver.business.courier"]
+SOON_IDLE = "import sys; from streamserver.business import courier; courier.IDLE_S = 1.0; sys.exit(courier.main([]))"
 Begin = Callable[..., "Courier"]
 
 
 class Courier:
     """A courier on a state folder."""
 
-    def __init__(self, state: Path, **environment: str) -> None:
+    def __init__(self, state: Path, *, soon_idle: bool = False, **environment: str) -> None:
+        command = [sys.executable, "-c", SOON_IDLE] if soon_idle else COMMAND
         self.state = state
-        self.process = start(COMMAND, state, STREAMSERVER_STATE_DIR=str(state), **environment)
+        self.process = start(command, state, STREAMSERVER_STATE_DIR=str(state), **environment)
 
     def status(self) -> CourierStatus | None:
         return CourierStatus.read(self.state / "courier.status.json")
@@ -70,7 +73,7 @@ def state(tmp_path: Path) -> Path:
 def begin(state: Path) -> Iterator[Begin]:
     couriers: list[Courier] = []
 
-    def courier(*keys: str, **environment: str) -> Courier:
+    def courier(*keys: str, **environment: Any) -> Courier:
         write_list(state, keys)
         couriers.append(Courier(state, **environment))
         return couriers[-1]
@@ -113,7 +116,7 @@ def told(folder: Path) -> ClientStatus:
 def test_what_waits_in_all_outboxes_is_delivered_and_told(state: Path, begin: Begin) -> None:
     with receiver() as first, receiver() as second:
         folders = [make_task(state, f"k{n}", [[first.url, second.url][n % 2]], alarms=3) for n in range(4)]
-        courier = begin("k0", "k1", "k2", "k3")
+        courier = begin("k0", "k1", "k2", "k3", soon_idle=True)
         courier.wait_drained("k0", "k1", "k2", "k3")
         assert [(told(f).run, told(f).delivered, told(f).pending) for f in folders] == [(f.name, 3, 0) for f in folders]
         assert all(told(f).per_algorithm == [2, 1] and told(f).received == 77 for f in folders)
@@ -145,10 +148,9 @@ def test_a_receiver_that_comes_back_gets_what_waits_and_the_status_told_why(stat
 def test_dead_letters_do_not_wait_and_a_replay_is_taken_up(state: Path, begin: Begin) -> None:
     with receiver() as address:
         folder = make_task(state, "k0", [address.url], alarms=1, dead=2)
-        courier = begin("k0", STREAMSERVER_RETENTION_H="1")
+        courier = begin("k0")
         courier.wait_drained("k0")
-        drained = read_drained(folder)
-        assert drained is not None and drained.dead == 2 and time.time() < drained.until < time.time() + 3601
+        assert read_drained(folder) == Drained(2)
         assert (told(folder).dead, told(folder).delivered) == (2, 1)
         assert told(folder).dead_reason == "nobody wants it"
         assert replay(folder / "outbox.sqlite", None) == 2
@@ -175,6 +177,30 @@ def test_an_outbox_that_cannot_be_opened_is_told_and_stops_no_other(state: Path,
         with_alarms(bad, 1)
         courier.wait_drained("k0")
         assert len(address.posts) == 3
+
+
+def test_an_outbox_that_kills_the_courier_each_time_stops_no_other(state: Path, begin: Begin) -> None:
+    """The good one needs longer than the bad one lets a courier live."""
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        time.sleep(0.5)
+        request.send_response(200)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    with receiver() as address:
+        address.act = slow
+        bad, good = (make_task(state, key, [address.url], alarms=1) for key in ("bad", "good"))
+        for file in bad.glob("outbox.sqlite-*"):
+            file.unlink()
+        lives = 0
+        while read_drained(good) is None:
+            lives += 1
+            assert lives < 10, "it is never delivered"
+            (bad / "outbox.sqlite").write_bytes(b"garbage " * 1000)
+            courier = begin("bad", "good", STREAMSERVER_FAILPOINTS="restore.moved_aside=kill")
+            assert courier.process.wait(PATIENCE_S) == -signal.SIGKILL
+        assert read_drained(bad) is None
 
 
 def test_a_damaged_outbox_is_mended_and_what_is_lost_is_counted(state: Path, begin: Begin) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from streamserver.business.breaker import LONGEST_HOLD_S, LONGEST_PROBE_S, OUTAGE_PROBE_S, PATIENCE_S
+from streamserver.business.breaker import FIRST_PROBE_S, LONGEST_HOLD_S, LONGEST_PROBE_S, OUTAGE_PROBE_S, PATIENCE_S
 from streamserver.business.dispatch import POSTS
 from streamserver.business.routing import BACKOFF_S, REFUSALS
+from streamserver.business.slots import LONGEST_TURN_S, WATCHED_S
 from streamserver.core.errors import StoreError
 from streamserver.outbox.letters import dead_letters, replay
 from streamserver.sinks.file import FileSink
@@ -28,8 +29,10 @@ def clock() -> Clock:
 def make(tmp_path: Path, clock: Clock) -> Iterator[Make]:
     benches: list[Bench] = []
 
-    def one(*addresses: Address, archive: FileSink | Address | None = None) -> Bench:
-        benches.append(Bench(tmp_path, addresses, clock, archive=archive))
+    def one(*addresses: Address, archive: FileSink | Address | None = None, shared: str = "", box: str = "") -> Bench:
+        (tmp_path / box).mkdir(exist_ok=True)
+        machine = tmp_path / shared if shared else None
+        benches.append(Bench(tmp_path / box, addresses, clock, archive=archive, machine=machine))
         return benches[-1]
 
     yield one
@@ -113,6 +116,47 @@ def test_in_an_outage_each_address_is_only_probed_and_back_within_two_seconds(
         bench.run(1)
     assert all(address.taken for address in addresses), "the other one is found at once, too"
     assert not bench.dispatch.outage
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["answers badly", "does not listen"])
+def test_a_long_outage_is_quiet_and_its_end_is_found_in_half_a_minute(
+    make: Make, clock: Clock, listens: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, hours = Address("a", clock, works=False), 3
+    a.listens = listens
+    bench = make(a, shared="receivers")
+    began = clock.now
+    for hour in range(hours):
+        bench.add(*range(10 * hour, 10 * hour + 10))
+        bench.run(3600)
+    tried_at = sorted(a.asked_at + a.knocked_at)
+    pauses = [after - before for before, after in itertools.pairwise(tried_at)]
+    watched = [pause for pause, at in zip(pauses, tried_at[1:], strict=True) if at - began <= WATCHED_S]
+    assert max(watched) <= 2 and max(pauses) <= 30
+    assert len(tried_at) < WATCHED_S + hours * 3600 / (LONGEST_TURN_S - 2)
+    assert len(caplog.records) <= 6, "it began, and that is told once"
+    a.works = a.listens = True
+    bench.run(30)
+    assert sorted(a.bodies()) == sorted(bodies(range(10 * hours)))
+    bench.add(1000)
+    bench.run()
+    assert a.taken[-1].body == body(1000) and "delivered again" in caplog.text
+
+
+def test_what_begins_in_an_outage_of_others_spends_one_alarm_and_is_not_late(make: Make, clock: Clock) -> None:
+    a = Address("a", clock, works=False)
+    first = make(a, shared="receivers")
+    first.add(*range(10))
+    first.run(10)
+    spent = a.asked
+    for number in range(5):
+        other = make(a, shared="receivers", box=f"box {number}")
+        other.add(*range(10 * number, 10 * number + 10))
+        other.run(0.1)
+    assert a.asked <= spent + 1, "it is known, and it is one's turn"
+    a.works = True
+    other.run(2)
+    assert other.box.counters.pending == 0
 
 
 def test_an_outage_that_comes_and_goes_loses_nothing_and_ends_in_time(make: Make, clock: Clock) -> None:
@@ -235,16 +279,74 @@ def test_what_every_address_refuses_is_a_dead_letter_in_the_end_and_holds_up_nob
         bench.add(number)
         bench.run(1)
         assert number < 2 or bench.box.counters.pending <= 2
-    assert a.asked + b.asked == 998 + 2 * 2 * REFUSALS
     counters = bench.box.counters
     assert (counters.delivered, counters.dead, counters.pending) == (998, 2, 0)
     letters = dead_letters(tmp_path / "outbox.sqlite", limit=10)
-    assert [letter.attempts for letter in letters] == [REFUSALS, REFUSALS] and "413" in letters[0].error
+    assert all(REFUSALS <= letter.attempts <= 2 * REFUSALS and "413" in letter.error for letter in letters)
+    assert a.asked + b.asked == 998 + 2 * sum(letter.attempts for letter in letters)
     a.refuses = b.refuses = set()
     replay(tmp_path / "outbox.sqlite", None)
     assert bench.box.maintain()
     bench.run(1)
     assert bench.box.counters.delivered == 1000
+
+
+def test_a_receiver_whose_disk_is_full_all_night_makes_no_dead_letters_and_is_left_alone(
+    make: Make, clock: Clock
+) -> None:
+    a, b = Address("a", clock), Address("b", clock)
+    bench = make(a, b)
+    bench.add(0, 1)
+    bench.run()
+    a.is_full = b.is_full = True
+    a.asked_at.clear()
+    for number in range(2, 400):
+        bench.add(number)
+        bench.run(10)
+    assert bench.dispatch.outage and "413" in bench.dispatch.last_error
+    assert a.asked <= 4000 / (OUTAGE_PROBE_S / 2)
+    a.is_full = b.is_full = False
+    bench.run(OUTAGE_PROBE_S + FIRST_PROBE_S)
+    counters = bench.box.counters
+    assert (counters.pending, counters.dead, counters.delivered) == (0, 0, 400)
+
+
+def test_whatever_is_refused_is_no_dead_letter_while_nothing_else_is_taken(make: Make, clock: Clock) -> None:
+    a = Address("a", clock)
+    a.is_full = True
+    bench = make(a)
+    for number in range(3 * REFUSALS):
+        bench.add(number)
+        bench.run(BACKOFF_S[1])
+        bench.restart()
+    assert bench.box.counters.pending == 3 * REFUSALS and bench.box.counters.dead == 0
+
+
+def test_a_full_disk_is_found_to_be_over_though_the_oldest_alarm_is_refused_for_good(make: Make, clock: Clock) -> None:
+    a = Address("a", clock)
+    a.refuses = {body(0)}
+    a.is_full = True
+    bench = make(a)
+    bench.add(*range(8))
+    bench.run(300)
+    a.is_full = False
+    bench.run(10 * OUTAGE_PROBE_S)
+    assert sorted(a.bodies()) == bodies(range(1, 8))
+
+
+def test_refusals_have_a_back_off_of_their_own(make: Make, clock: Clock) -> None:
+    a = Address("a", clock, works=False)
+    a.refuses = {body(0)}
+    bench = make(a)
+    bench.add(0)
+    a.refuses, refuses = set(), a.refuses
+    bench.run(600)
+    assert a.asked > 300, "it was the probe of a long outage"
+    a.works, a.refuses = True, refuses
+    for number in range(1, 400):
+        bench.add(number)
+        bench.run(1)
+    assert bench.box.counters.dead == 1, "after 1 s, 5 s, 30 s and 2 min"
 
 
 def test_an_alarm_that_one_address_refuses_and_another_cannot_take_now_is_no_dead_letter(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamserver.business.slots import TURN_S, Slots
+from streamserver.business.slots import LONGEST_TURN_S, TURN_S, WATCHED_S, Slots, turn_s
 from tests.business.support import REPOSITORY
 
 URL = "http://h/upload"
@@ -79,6 +79,43 @@ def test_one_process_at_a_time_tries_a_broken_address_and_all_do_when_it_is_well
     other.note(now + 4, well=False)
     assert not one.may_try(now + 4)
     assert one.may_try(5.0), "the machine has started anew"
+
+
+@pytest.mark.parametrize(
+    ("away_s", "expected"),
+    [
+        (0.0, TURN_S),
+        (WATCHED_S, TURN_S),
+        (WATCHED_S + 120, 10.0),
+        (3600.0, LONGEST_TURN_S),
+        (1e6, LONGEST_TURN_S),
+        (float("inf"), LONGEST_TURN_S),
+    ],
+)
+def test_what_is_away_for_long_is_tried_rarely(away_s: float, expected: float) -> None:
+    assert turn_s(away_s) == expected
+
+
+def test_the_length_of_an_outage_is_known_to_all_and_forgotten_with_it(tmp_path: Path) -> None:
+    one, other, now = Slots(tmp_path, URL, 1), Slots(tmp_path, URL, 1), 1000.0
+    while now < 4600.0:
+        if one.may_try(now):
+            one.note(now + 0.1, well=False)
+        now += 1.4
+    assert other.is_out(now) and sum(other.may_try(now + second) for second in range(60)) <= 3
+    one.note(now, well=True)
+    assert not other.is_out(now) and other.may_try(now)
+    one.note(now + 1, well=False)
+    assert not other.may_try(now + 1.5) and other.may_try(now + 1 + TURN_S), "another outage"
+    assert not Slots(tmp_path, URL + "2", 1).is_out(now)
+
+
+def test_an_outage_that_nobody_saw_to_its_end_is_over(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, URL, 1)
+    for second in range(0, 4000, 10):
+        slots.note(1000.0 + second, well=False)
+    assert not slots.may_try(5000.0)
+    assert slots.may_try(9000.0) and slots.may_try(9000.0 + TURN_S)
 
 
 def test_where_nothing_can_be_noted_everybody_tries(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pkgutil
 import platform
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ def main(arguments: list[str]) -> int:
         print(f"no row {', '.join(sorted(unknown))}; there are {', '.join(rows)}", file=sys.stderr)
         return 2
     chosen = options.rows or list(rows)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: rows end their servers and unmount their disks
     print(f"seed {seed}", file=sys.stderr)
     lines, failed = [], False
     for name in chosen:
@@ -45,8 +47,8 @@ def main(arguments: list[str]) -> int:
         line = f"| {rows[name].FAULT} | {rows[name].PASS} | {outcome.figure} | {verdict} | {took_s:.0f} s |"
         print(line, flush=True)
         lines.append(line)
-    if options.out:
-        _write(Path(options.out), lines, seed, options.size)
+        if options.out:
+            _write(Path(options.out), lines, seed, options.size)
     return int(failed)
 
 

@@ -34,16 +34,25 @@ class Campaign:
         clip: what the tasks play.
         fps: -1 plays it as fast as it goes, else at its own pace.
         patience_s: how long anything may take to come back before it is called lost.
+        arrival_s: how long alarms may take to arrive in the end; ``patience_s`` unless given.
     """
 
     def __init__(
-        self, server: Server, several: Receivers, clip: Path, *, fps: float = 0, patience_s: float = PATIENCE_S
+        self,
+        server: Server,
+        several: Receivers,
+        clip: Path,
+        *,
+        fps: float = 0,
+        patience_s: float = PATIENCE_S,
+        arrival_s: float | None = None,
     ) -> None:
         self.server = server
         self.receivers = several
         self.promises = Promises()
         self.complaints: list[str] = []
         self.patience_s = patience_s
+        self._arrival_s = patience_s if arrival_s is None else arrival_s
         self._clip = clip
         self._fps = fps
         self._names: dict[str, str] = {}
@@ -188,9 +197,9 @@ class Campaign:
             self.look()
             self.delete(name)
         self.look()
-        missing = wait_drained(self.server, self.receivers, ids=self.promises.committed(), patience_s=self.patience_s)
+        missing = wait_drained(self.server, self.receivers, ids=self.promises.committed(), patience_s=self._arrival_s)
         if missing:
-            self.complain(f"{len(missing)} alarms had not arrived {self.patience_s:.0f} s after all receivers were up")
+            self.complain(f"{len(missing)} alarms had not arrived {self._arrival_s:.0f} s after all receivers were up")
         self._wait_folders_gone()
         verdict = judge(due, states, self.receivers.all())
         self.complaints += [*verdict.complaints, *self.receivers.protests()]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from streamserver.core.status import CLIENT_FILE, ClientStatus
+from streamserver.launchers.local import PARENT_PID_VARIABLE
 from tests.business.support import start, write_config
 from tests.e2e.harness import wait_for
 
@@ -47,7 +48,12 @@ class LoneClient:
     def start(self, **environment: str) -> None:
         """Starts it and waits until it listens."""
         command = [sys.executable, str(self._project / "client.py"), "--config=client.json"]
-        given = {"STREAMSERVER_STATE_DIR": str(self.state), "PYTHONPATH": str(self._project), **environment}
+        given = {
+            "STREAMSERVER_STATE_DIR": str(self.state),
+            "PYTHONPATH": str(self._project),
+            PARENT_PID_VARIABLE: str(os.getpid()),
+            **environment,
+        }
         self._process = start(command, self.folder, **given)
         wait_for(self._is_ready, "the client is ready", self.output)
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_LEFT_OUT = frozenset({".venv", ".git", "state", "models", ".hypothesis", "demo-output", "alarms"})
+_LEFT_OUT = frozenset(
+    {".venv", ".git", ".hypothesis", "alarms", "bench", "demo-output", "docs", "logs", "models", "state", "tests"}
+)
 """Of the project's own folder; ``streamserver/models`` is another matter."""
 
 _LINKED = (".venv", "models")

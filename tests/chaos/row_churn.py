@@ -124,8 +124,9 @@ def _private_kb(pid: int) -> int:
 
 
 def _files(state_dir: Path) -> set[str]:
-    """Every file and folder but what lies in the folder of the task that stays."""
+    """Every file and folder but what lies in the folder of the task that stays; an address's ten slots count as one."""
     found = {str(path.relative_to(state_dir)) for path in state_dir.rglob("*")}
+    found = {name.rpartition(".")[0] if name.startswith("receivers/") else name for name in found}
     stays = {name for name in found if name.startswith("tasks/") and name.count("/") > 1}
     return found - stays
 

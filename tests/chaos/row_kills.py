@@ -11,9 +11,9 @@ from statistics import quantiles
 from tests.chaos.campaign import Campaign
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.receivers import Mode, Receiver, Receivers
-from tests.chaos.targets import VICTIMS, Role, Target, count_by_role, kill, sweep, targets
+from tests.chaos.targets import VICTIMS, Role, Target, count_by_role, kill, of_role, sweep, targets
 from tests.chaos.world import fast_clip, orphans, zombies
-from tests.e2e.harness import Server
+from tests.e2e.harness import Server, wait_for
 
 ORDER = 10
 FAULT = "kill -9 of web, supervisor, engine, client at random, 200 times"
@@ -34,6 +34,8 @@ _SECOND_KILL = 0.25
 _SECOND_WITHIN_S = 1.5
 _USER_ACTS = 0.5
 _RECEIVER_GOES = 0.15
+_OUTAGE_EVERY = 10
+"""In every so many rounds nobody takes alarms while a task is deleted: else the courier hardly ever has work."""
 
 
 def run(context: Context) -> Outcome:
@@ -52,6 +54,7 @@ def strike(
     p95_s: float | None,
     roles: Collection[Role] = VICTIMS,
     receiver_goes: float = _RECEIVER_GOES,
+    second_kill: float = _SECOND_KILL,
 ) -> Outcome:
     """Starts the server, kills, stops it and judges.
 
@@ -62,9 +65,10 @@ def strike(
         p95_s: the longest time to be back for 19 of 20; ``None`` where time is not judged.
         roles: whom the kills meet.
         receiver_goes: how often, from 0 to 1, a receiver is away while a kill comes.
+        second_kill: how often, from 0 to 1, a kill is followed by another while its processes start.
     """
     server = campaign.server
-    storm = _Storm(context, campaign, kills, roles, receiver_goes)
+    storm = _Storm(context, campaign, kills, roles, receiver_goes, second_kill)
     try:
         server.start()
         storm.rage()
@@ -94,6 +98,7 @@ class _Storm:
     kills: int
     roles: Collection[Role] = VICTIMS
     receiver_goes: float = _RECEIVER_GOES
+    second_kill: float = _SECOND_KILL
     struck: list[Role] = field(default_factory=list)
     back_s: list[float] = field(default_factory=list)
     detail: list[tuple[float, str]] = field(default_factory=list)
@@ -105,8 +110,11 @@ class _Storm:
         for n in range(_ENDLESS):
             self.campaign.create(f"endless-{n}")
         self._create_counted()
+        one_round = 0
         while len(self.struck) < self.kills and self.campaign.settle():
-            if not self._one_round():
+            one_round += 1
+            outage = Role.COURIER in self.roles and one_round % _OUTAGE_EVERY == _OUTAGE_EVERY // 2
+            if not (self._outage() if outage else self._one_round()):
                 return
 
     def _one_round(self) -> bool:
@@ -131,6 +139,34 @@ class _Storm:
             spoilt.listen()
         names = {campaign.name_of(target.key) for target in met if target.key}
         return self._note(took_s, words, timed=names <= measured)
+
+    def _outage(self) -> bool:
+        """A task is deleted while nobody takes its alarms; the courier is killed at it, and again while it delivers."""
+        campaign, random = self.campaign, self.context.random
+        self.made += 1
+        name = f"left-{self.made}"
+        campaign.create(name)
+        if not campaign.settle():
+            return False
+        for receiver in campaign.receivers:
+            receiver.deafen(patience_s=1.0)
+        wait_for(lambda: campaign.look() or campaign.promises.alarms[name] - campaign.receivers.ids(), "alarms wait")
+        campaign.delete(name)
+        wait_for(lambda: of_role(campaign.server, Role.COURIER), "the courier begins", campaign.states)
+        time.sleep(random.uniform(0.0, 1.0))
+        if not self._kill_courier("all receivers away"):
+            return False
+        campaign.receivers.set_mode(Mode.TAKE)
+        time.sleep(random.uniform(0.0, 1.5))
+        return self._kill_courier("all receivers back")
+
+    def _kill_courier(self, when: str) -> bool:
+        """Unless it has just ended."""
+        measured, there = self.campaign.running(), of_role(self.campaign.server, Role.COURIER)
+        if not there:
+            return True
+        self.struck.append(Role.COURIER)
+        return self._note(self.campaign.wait_back(measured, kill(there[0])), f"courier, {when}", timed=True)
 
     def _spoil(self, receiver: Receiver) -> None:
         """Makes a receiver take nothing, in one of several ways."""
@@ -159,7 +195,7 @@ class _Storm:
         random = self.context.random
         last_at, met = self._kill_one()
         words, all_met = met.role.value, [met]
-        if random.random() < _SECOND_KILL and len(self.struck) < self.kills:
+        if random.random() < self.second_kill and len(self.struck) < self.kills:
             pause_s = random.uniform(0.0, _SECOND_WITHIN_S)
             time.sleep(pause_s)
             last_at, met = self._kill_one()

@@ -27,6 +27,9 @@ _PACE = 8
 _PATIENCE_S = 12.0
 """Less than elsewhere: most mutants make the harness wait in vain."""
 
+ARRIVAL_S = _PATIENCE_S
+"""How long alarms may take once all receivers are there; the test of a mutant, whose alarms never come, takes less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -117,7 +120,8 @@ def _row(name: str, context: Context) -> Outcome:
 
 def _campaign(context: Context, several: Receivers) -> Campaign:
     server = Server(context.folder / "state", project=context.project, environment=row_kills.ENVIRONMENT)
-    return Campaign(server, several, fast_clip(context.folder, times=_PACE), patience_s=_PATIENCE_S)
+    clip = fast_clip(context.folder, times=_PACE)
+    return Campaign(server, several, clip, patience_s=_PATIENCE_S, arrival_s=ARRIVAL_S)
 
 
 _DISPATCH = "streamserver/business/dispatch.py"

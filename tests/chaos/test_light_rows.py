@@ -1,4 +1,4 @@
-"""The rows with light engines, as small as they get."""
+"""The rows with light engines, as small as they get; tests/e2e/test_many_tasks.py is the small one of ``churn``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import row_churn, row_reboot
+from tests.chaos import row_reboot
 from tests.chaos.context import Context
 from tests.chaos.row_churn import _compare, _Look
-
-
-def test_nothing_is_left_of_a_few_creates_and_deletes(tmp_path: Path) -> None:
-    outcome = row_churn.run(Context(tmp_path, seed=1, size=0.01))
-    assert outcome.passed, outcome.complaints
 
 
 def test_a_few_tasks_come_back_after_a_reboot(tmp_path: Path) -> None:

@@ -44,14 +44,14 @@ def test_a_client_that_loses_power_loses_no_alarm(tmp_path: Path) -> None:
 @pytest.mark.e2e
 def test_a_server_that_loses_power_loses_nothing(tmp_path: Path) -> None:
     tally = Tally()
-    row_powerloss.server_rounds(Context(tmp_path, seed=1), 2, tally)
+    row_powerloss.server_rounds(Context(tmp_path, seed=1), 1, tally)
     assert tally.complaints == []
-    assert tally.tasks == 4 and tally.alarms > 0
+    assert tally.tasks == 2 and tally.alarms > 0
 
 
 @needs_shim
 def test_power_loss_catches_a_client_that_does_not_sync(tmp_path: Path, lazy_project: Path) -> None:
-    tally = Tally(patience_s=3.0)
+    tally = Tally(patience_s=1.0)
     context = Context(tmp_path, seed=1, project=lazy_project)
     row_powerloss.client_rounds(context, 4, tally)
     assert any("alarms lost" in complaint for complaint in tally.complaints)

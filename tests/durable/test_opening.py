@@ -8,82 +8,19 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from streamserver.core import failpoints
-from streamserver.core.errors import StoreDamagedError, StoreError
-from streamserver.durable import (
-    Connection,
-    Schema,
-    back_up,
-    backup_due,
-    backup_of,
-    noted,
-    open_database,
-    readable_rows,
-    recent_damage,
-)
+from streamserver.core.errors import StoreError
+from streamserver.durable import back_up, backup_of, noted, readable_rows, recent_damage
+from tests.durable.things import SCHEMA, SCHEMA_3, add, fill, names, open_database, set_size, spoil
 
 PROJECT = Path(__file__).parents[2]
-CREATE = """
-CREATE TABLE things (n INTEGER PRIMARY KEY, name TEXT NOT NULL);
-CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-"""
-SCHEMA = Schema(version=1, create=CREATE, counter="SELECT max(n) FROM things")
-
-
-def _add_size(connection: sqlite3.Connection) -> None:
-    connection.execute("ALTER TABLE things ADD COLUMN size INTEGER NOT NULL DEFAULT 0")
-
-
-def _set_size(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE things SET size = length(name)")
-
-
-SCHEMA_3 = Schema(
-    version=3,
-    create=CREATE.replace("name TEXT NOT NULL)", "name TEXT NOT NULL, size INTEGER NOT NULL DEFAULT 0)"),
-    migrations={1: _add_size, 2: _set_size},
-)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "things.sqlite"
-
-
-@pytest.fixture(autouse=True)
-def _folder(path: Path) -> Iterator[None]:
-    path.parent.mkdir()
-    yield
-
-
-def fill(path: Path, number: int = 500, schema: Schema = SCHEMA) -> None:
-    with closing(open_database(path, schema).connection) as connection:
-        add(connection, range(number))
-
-
-def add(connection: Connection, numbers: range) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    for n in numbers:
-        connection.execute("INSERT INTO things (n, name) VALUES (?, ?)", (n, f"thing {n} " * 10))
-    connection.execute("COMMIT")
-
-
-def names(path: Path) -> set[int]:
-    with closing(sqlite3.connect(path)) as connection:
-        return {n for n, name in connection.execute("SELECT n, name FROM things") if name == f"thing {n} " * 10}
-
-
-def spoil(path: Path, page: int, *, length: int = 200) -> None:
-    with path.open("r+b") as file:
-        file.seek(4096 * page)
-        file.write(b"\xaa" * length)
 
 
 def test_a_new_file_is_private_durable_and_whole(path: Path) -> None:
@@ -118,7 +55,7 @@ def test_a_migration_that_fails_leaves_the_old_file(path: Path) -> None:
         raise sqlite3.OperationalError("a step that fails")
 
     with pytest.raises(StoreError, match="a step that fails"):
-        open_database(path, replace(SCHEMA_3, migrations={1: fails, 2: _set_size}))
+        open_database(path, replace(SCHEMA_3, migrations={1: fails, 2: set_size}))
     assert names(path) == set(range(5))
     with closing(open_database(path, SCHEMA).connection):
         pass
@@ -203,6 +140,34 @@ def test_damage_is_noted_for_people_and_for_readiness(path: Path, tmp_path: Path
     assert noted(path.parent) == [damage.damage]
 
 
+def test_the_damaged_file_lies_where_the_note_says_whatever_the_clock_does_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(path)
+    spoil(path, 7)
+    stamps = count()
+    monkeypatch.setattr("time.strftime", lambda _format: f"20261120-{next(stamps):06d}")
+    opened = open_database(path, SCHEMA)
+    opened.connection.close()
+    assert opened.damage is not None and opened.damage.moved_to is not None and opened.damage.moved_to.exists()
+
+
+def test_a_log_that_a_killed_mending_left_behind_joins_its_file(path: Path) -> None:
+    fill(path)
+    spoil(path, 7)
+    opened = open_database(path, SCHEMA)
+    opened.connection.close()
+    assert opened.damage is not None and opened.damage.moved_to is not None
+    path.rename(path.with_name(f"{path.name}.restored"))
+    path.with_name(f"{path.name}-wal").write_bytes(b"of the damaged file")
+    opened = open_database(path, SCHEMA)
+    opened.connection.close()
+    assert opened.damage is not None and opened.damage.moved_to is not None
+    moved = opened.damage.moved_to
+    assert moved.with_name(f"{moved.name}-wal").read_bytes() == b"of the damaged file"
+    assert len(names(path)) > 400
+
+
 def test_only_three_damaged_files_are_kept(path: Path) -> None:
     for _ in range(5):
         fill(path, 50)
@@ -212,18 +177,13 @@ def test_only_three_damaged_files_are_kept(path: Path) -> None:
     assert len([file for file in path.parent.glob("*.damaged-*") if not file.name.endswith(("-wal", "-shm"))]) == 3
 
 
-def test_a_lost_wal_is_noticed_by_the_backup(path: Path) -> None:
-    with closing(open_database(path, SCHEMA).connection) as connection:
-        add(connection, range(10))
-        back_up(path, check=SCHEMA)
-        copy = path.with_name("copy.sqlite")
-        copy.write_bytes(path.read_bytes())  # as it is without its -wal
-        backup_of(copy).write_bytes(backup_of(path).read_bytes())
-    assert names(copy) == set()
-    opened = open_database(copy, SCHEMA)
-    opened.connection.close()
-    assert opened.damage is not None and "commits are missing" in opened.damage.reason
-    assert names(copy) == set(range(10))
+def test_of_large_damaged_files_only_the_newest_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.durable.files._ASIDE_MAX_BYTES", 15_000)
+    for size in (1000, 1000, 20_000):
+        fill(path, 50)
+        path.write_bytes(b"x" * size)
+        open_database(path, SCHEMA).connection.close()
+    assert [file.stat().st_size for file in path.parent.glob("*.damaged-*") if "-wal" not in file.name] == [20_000]
 
 
 def test_a_file_that_somebody_has_open_is_not_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +229,8 @@ _KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {project!r})
-from tests.durable.test_opening import SCHEMA, SCHEMA_3, back_up, open_database
+from streamserver.durable import back_up
+from tests.durable.things import SCHEMA, SCHEMA_3, open_database
 path = Path(sys.argv[2])
 if sys.argv[1] == "back_up":
     back_up(path, check=SCHEMA)
@@ -310,62 +271,6 @@ def test_a_kill_at_each_step_leaves_a_file_that_opens(path: Path, point: str, wh
     back_up(path, check=SCHEMA)
     assert names(backup_of(path)) == names(path)
     assert not list(path.parent.glob("*.new*")) and not list(path.parent.glob("*.restor*"))
-
-
-def test_a_backup_is_one_private_file_and_is_due_after_a_change(path: Path) -> None:
-    assert not backup_due(path, 0.0)
-    fill(path, 5)
-    assert backup_due(path, 3600.0)
-    back_up(path, check=SCHEMA)
-    assert backup_of(path).stat().st_mode & 0o777 == 0o600
-    assert names(backup_of(path)) == set(range(5))
-    assert not backup_due(path, 3600.0)
-    now = backup_of(path).stat().st_mtime
-    os.utime(backup_of(path), (now - 7200, now - 7200))
-    assert backup_due(path, 3600.0)
-    os.utime(path, (now - 9000, now - 9000))
-    assert not backup_due(path, 3600.0), "nothing was written since"
-    os.utime(backup_of(path), (now + 10 * 365 * 86400,) * 2)
-    assert backup_due(path, 3600.0), "a backup from the future is none"
-
-
-def test_a_damaged_file_never_replaces_a_good_backup(path: Path) -> None:
-    fill(path)
-    back_up(path, check=SCHEMA)
-    good = backup_of(path).read_bytes()
-    spoil(path, 7)
-    with pytest.raises(StoreDamagedError):
-        back_up(path, check=SCHEMA)
-    fill(path.with_name("rows.sqlite"), 3)
-    with pytest.raises(StoreDamagedError, match="row 1 is odd"):
-        back_up(path.with_name("rows.sqlite"), check=replace(SCHEMA, rows_sound=lambda _: "row 1 is odd"))
-    assert backup_of(path).read_bytes() == good
-    assert not backup_of(path.with_name("rows.sqlite")).exists()
-    assert not list(path.parent.glob("*.new"))
-
-
-def test_a_backup_is_made_while_others_write(path: Path) -> None:
-    fill(path, 2000)
-    stop = threading.Event()
-
-    def write() -> None:
-        with closing(open_database(path, SCHEMA).connection) as connection:
-            n = 2000
-            while not stop.is_set():
-                add(connection, range(n, n + 1))
-                n += 1
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for _ in range(3):
-            back_up(path, check=SCHEMA)
-    finally:
-        stop.set()
-        writer.join()
-    copied = names(backup_of(path))
-    assert copied >= set(range(2000))
-    assert copied == set(range(len(copied))), "one moment of the file, not a mixture"
 
 
 def test_readable_rows_reads_before_after_and_between_broken_pages(path: Path) -> None:

@@ -107,9 +107,11 @@ class Server:
             "STREAMSERVER_CLIENT_PORT_BASE": str(self.client_port_base),
             **self.environment,
         }
+        # a test or a row that is killed must not leave a server behind that runs for ever
+        tether = [sys.executable, "-S", "-m", "streamserver.launchers.tether", str(os.getpid())]
         with (self.state_dir / "start.out").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "start.py"], cwd=self.project, env=environment, stdout=log, stderr=log
+                [*tether, sys.executable, "start.py"], cwd=self.project, env=environment, stdout=log, stderr=log
             )
         wait_for(self._answers, "the API answers")
 

@@ -27,7 +27,8 @@ from tests.servers.rtsp import RtspServer
 pytestmark = pytest.mark.e2e
 
 PLATFORM = "34020000002000000001"
-MAY_HOLD = {"client.json", "demo.json", "request.json", "tasks.sqlite", "tasks.sqlite-wal"}
+MAY_HOLD = {"client.json", "demo.json", "request.json", "tasks.journal", "tasks.sqlite", "tasks.sqlite-wal"}
+MAY_HOLD |= {"tasks.sqlite.backup", "tasks.journal", "tasks.journal.1"}
 """Files, readable by their owner only, from which processes learn where to connect."""
 
 LINE = {"line": (580, 0, 580, 431), "direction": (100, 0)}

@@ -1,9 +1,10 @@
-"""Every process is killed while alarms flow, and the machine reboots: nothing is lost, nothing stays behind."""
+"""The server is stopped or killed and started again, and a receiver is away: nothing is lost, nothing stays behind.
+
+Kills of single processes while alarms flow: tests/chaos/test_kills.py.
+"""
 
 from __future__ import annotations
 
-import http.client
-import os
 import signal
 from pathlib import Path
 
@@ -21,42 +22,6 @@ def looping_task(task_id: str, clip: Path, receiver: Ledger, loops: int = LOOPS)
     """The drawn clip played ``loops`` times as fast as it goes, so that alarms flow all the time."""
     extend = {"Detector": "motion", "Loop": loops, "Fps": -1}
     return task(task_id, str(clip), receiver.url, line=MIDDLE, extend=extend)
-
-
-def kill_and_wait_until_it_is_back(one: Server, word: str) -> float:
-    """SIGKILLs the processes whose command line holds ``word``; returns the seconds until others run in their place."""
-    old = one.pids(word)
-    assert old, f"no process with '{word}': {one.processes()}"
-    for pid in old:
-        os.kill(pid, signal.SIGKILL)
-    return wait_for(lambda: set(one.pids(word)) - set(old), f"'{word}' is back", one.processes)
-
-
-def test_killing_any_process_loses_no_alarm_and_repeats_none_under_another_id(tmp_path: Path, walkers: Path) -> None:
-    with ledger() as receiver, server(tmp_path / "state") as one:
-        assert one.create(looping_task("t", walkers, receiver))["Code"] == 0
-        for word in ("streamserver.worker", "client.py", "streamserver.supervise", "gunicorn"):
-            before = len(receiver.reports("t"))
-            wait_for(lambda n=before: len(receiver.reports("t")) > n, "alarms flow", lambda: one.query("t"))
-            back_s = kill_and_wait_until_it_is_back(one, word)
-            print(f"{word}: back after {back_s:.2f} s")
-            wait_for(lambda: answers(one), "the API answers")
-            one.wait_state("t", "RUNNING", "FINISHED")
-        status = one.wait_state("t", "FINISHED")
-        wait_for(lambda: len(receiver.reports("t")) >= LOOPS * ALARMS_A_LOOP, "all delivered", lambda: one.query("t"))
-        counts = receiver.counts()
-        places = [(report["FrameIndex"], str(report["AnalyzeEvents"][0]["Box"])) for report in receiver.reports("t")]
-        assert len(counts) == LOOPS * ALARMS_A_LOOP, (counts, status)
-        assert max(counts.values()) <= 2
-        assert all(places.count(place) == LOOPS for place in set(places)), "each loop raised the same alarms"
-        assert status["Restarts"] >= 2
-
-
-def answers(one: Server) -> bool:
-    try:
-        return one.post("/task/list", {})["Code"] == 0
-    except (OSError, http.client.HTTPException):
-        return False
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])

@@ -11,6 +11,7 @@ import pytest
 
 from streamserver.core.errors import StoreError
 from streamserver.outbox.box import Counters
+from streamserver.outbox.records import LIVE_KEY
 from tests.outbox.support import FILE, Clock, copy, event, make, number_of, numbers, take_all
 
 
@@ -45,13 +46,13 @@ def test_an_event_that_failed_waits_until_its_next_try(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_the_oldest_can_be_claimed_before_its_time(tmp_path: Path) -> None:
+def test_what_is_due_next_can_be_claimed_before_its_time(tmp_path: Path) -> None:
     outbox = make(tmp_path)
     outbox.add([event(1), event(2)])
     for found, delay_s in zip(outbox.claim(2), (1800.0, 30.0), strict=True):
         outbox.failed(found.id, delay_s, "no answer")
-    assert [number_of(found) for found in outbox.claim(1, early=True)] == [1]
-    assert [number_of(found) for found in outbox.claim(5, early=True)] == [2]
+    assert [number_of(found) for found in outbox.claim(1, early=True)] == [2]
+    assert [number_of(found) for found in outbox.claim(5, early=True)] == [1]
     assert outbox.claim(5, early=True) == []
     outbox.close()
 
@@ -164,6 +165,19 @@ def test_counters_survive_a_restart(tmp_path: Path) -> None:
     outbox.close()
 
 
+def test_a_second_process_does_not_deliver_what_one_has_under_way(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([event(1)])
+    outbox.claim(1)
+    with pytest.raises(StoreError, match="another process delivers"):
+        make(tmp_path)
+    outbox.unclaim([])
+    assert outbox.claim(1) == [], "it is still under way"
+    outbox.close()
+    assert take_all(outbox := make(tmp_path))
+    outbox.close()
+
+
 def test_an_end_counts_once(tmp_path: Path) -> None:
     outbox = make(tmp_path)
     outbox.add([event(1)])
@@ -259,12 +273,23 @@ def test_only_the_newest_keys_are_remembered_and_what_waits_is_never_forgotten(t
         outbox.add([event(number, key=str(number))])
         outbox.delivered([found.id for found in outbox.claim(1)])
     assert outbox.add([event(5, key="5"), event(1020, key="1020"), event(0, key="waits")]) == 1
-    assert [number_of(found) for found in outbox.claim(1, early=True)] == [0]
     assert [number_of(found) for found in outbox.claim(1, early=True)] == [5]
+    assert [number_of(found) for found in outbox.claim(1, early=True)] == [0]
     outbox.close()
     connection = sqlite3.connect(tmp_path / FILE)
     assert connection.execute("SELECT count(*) FROM events").fetchone()[0] < 500
     connection.close()
+
+
+def test_keys_of_live_alarms_are_forgotten_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.outbox.rows._KEYLESS_KEPT", 10)
+    outbox = make(tmp_path)
+    for number in range(256):
+        outbox.add([event(number, key=f"{LIVE_KEY if number % 2 else 'file'}{number}")])
+        outbox.delivered([found.id for found in outbox.claim(1)])
+    assert outbox.add([event(251, key=f"{LIVE_KEY}251"), event(2, key="file2")]) == 0
+    assert outbox.add([event(1, key=f"{LIVE_KEY}1")]) == 1
+    outbox.close()
 
 
 def test_the_file_shrinks_when_bodies_have_been_delivered(tmp_path: Path) -> None:

@@ -86,6 +86,16 @@ def test_a_migrated_file_has_the_tables_of_a_new_one(tmp_path: Path, store: Task
     assert columns[0] == columns[1]
 
 
+@pytest.mark.parametrize("migrated", [True, False])
+def test_a_program_of_version_1_refuses_the_file(tmp_path: Path, migrated: bool) -> None:
+    if migrated:
+        shutil.copyfile(OLD, tmp_path / "tasks.sqlite")
+    TaskStore(store_url(tmp_path)).close()
+    with closing(sqlite3.connect(tmp_path / "tasks.sqlite")) as plain:
+        found = plain.execute("SELECT value FROM counters WHERE name = 'schema'").fetchone()
+    assert found == (2,), "it looks there, or it would write rows without checksums, which count as spoilt"
+
+
 def test_a_kill_during_the_migration_leaves_the_old_file(tmp_path: Path) -> None:
     shutil.copyfile(OLD, tmp_path / "tasks.sqlite")
     code = "import sys; from streamserver.store import TaskStore; TaskStore(sys.argv[1])"
@@ -122,6 +132,47 @@ def test_a_row_that_nothing_knows_is_put_aside_and_counted(tmp_path: Path, store
     assert _names(store) == {"t0", "t2", "t3"}
     assert store.damage is not None and (store.damage.restored, store.damage.lost) == (0, 1)
     assert store.create("t1", "cam", REQUEST, "h1")[1]
+
+
+@pytest.mark.parametrize("left", [("request.json", '{"TaskID": "t1", "Algorithm": []}'), ("outbox.sqlite", "")])
+def test_alarms_of_a_row_that_nothing_knows_are_still_delivered(
+    tmp_path: Path, store: TaskStore, left: tuple[str, str]
+) -> None:
+    keys = {row.task_id: row.key for row in store.all()}
+    folder = tmp_path / "tasks" / keys["t1"]
+    folder.mkdir(parents=True)
+    (folder / left[0]).write_text(left[1])
+    (tmp_path / "tasks.journal").unlink()
+    _plain(tmp_path, "UPDATE tasks SET request = '{}' WHERE task_id = 't1'")
+    assert _names(store) == {"t0", "t2", "t3"}
+    assert [(row.key, row.request["Algorithm"]) for row in store.all() if row.desired is Desired.DELETED] == [
+        (folder.name, [])
+    ]
+
+
+def test_a_folder_that_no_row_knows_is_given_one_so_that_its_alarms_are_delivered(
+    tmp_path: Path, store: TaskStore
+) -> None:
+    row = store.create("t5", "cam", REQUEST, "h5")[0]
+    folder = tmp_path / "tasks" / row.key
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text(json.dumps(REQUEST | {"TaskID": "t5"}))
+    (folder.parent / "0123").mkdir()
+    _plain(tmp_path, "DELETE FROM tasks WHERE task_id = 't5'")  # as in an old copy of the database
+    store.close()
+    opened = TaskStore(store_url(tmp_path))
+    assert opened.damage is None
+    assert [(row.key, row.task_id) for row in opened.all() if row.desired is Desired.DELETED] == [(row.key, "t5")]
+    opened.close()
+
+
+def test_a_database_without_tasks_takes_no_folder_for_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "tasks" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text(json.dumps(REQUEST))
+    opened = TaskStore(store_url(tmp_path))
+    assert opened.all() == []
+    opened.close()
 
 
 @pytest.mark.parametrize("column", ["state", "reason", "since", "restarts", "port"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.supervise.house import House, children
+from tests.supervise.house import House, children, look_away_from_strangers
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ def port_base() -> int:
 @pytest.fixture
 def make_house(tmp_path: Path, port_base: int) -> Iterator[Callable[..., House]]:
     houses: list[House] = []
+    look_away_from_strangers()
 
     def make(**settings: Any) -> House:
         houses.append(House(tmp_path / "state", port_base=port_base, **settings))

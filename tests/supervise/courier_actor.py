@@ -1,7 +1,7 @@
 """Stands in for the courier: delivers when a task's folder holds ``deliver``, and says so as the real one does.
 
 The file ``courier.behaviour`` in the state folder, its working directory, holds ``work``, ``exit:CODE``, ``hang`` or
-``swell:MEGABYTES``, one line a start; the last one stays. A task's file ``dead`` holds ``COUNT UNTIL``.
+``swell:MEGABYTES``, one line a start; the last one stays. A task's file ``dead`` holds their number.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def look_after(folder: Path) -> int:
         return 0
     if not (folder / "deliver").exists():
         return 1
-    dead = (folder / "dead").read_text().split() if (folder / "dead").exists() else ["0", "0"]
-    mark_drained(folder, Drained(int(dead[0]), float(dead[1])))
+    dead = folder / "dead"
+    mark_drained(folder, Drained(int(dead.read_text()) if dead.exists() else 0))
     return 0
 
 

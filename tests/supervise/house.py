@@ -30,7 +30,20 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.02)
 
 
+_strangers: set[int] = set()
+
+
+def look_away_from_strangers() -> None:
+    """What runs now is no child of the test that begins: one that failed has left it."""
+    _strangers.update(_children())
+
+
 def children() -> list[int]:
+    """Pids of what this test has started, dead ones that nobody waited for included."""
+    return [pid for pid in _children() if pid not in _strangers]
+
+
+def _children() -> list[int]:
     found = []
     for task in Path("/proc/self/task").iterdir():
         found += [int(pid) for pid in (task / "children").read_text().split()]

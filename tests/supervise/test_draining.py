@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from streamserver.core.leftovers import DRAINED_FILE, Drained, forget_drained, read_drained, read_list
+from streamserver.core.leftovers import (
+    DRAINED_FILE,
+    Drained,
+    forget_drained,
+    note_letters,
+    read_drained,
+    read_list,
+)
+from streamserver.core.settings import Settings
 from streamserver.core.states import TaskState
-from streamserver.store import Desired
+from streamserver.launchers.local import LocalLauncher
+from streamserver.store import Desired, TaskStore, store_url
+from streamserver.supervise.courier import CourierKeeper
+from streamserver.supervise.draining import Draining
+from streamserver.supervise.group import Group
 from tests.supervise.house import House, children, is_alive, wait_until
 
 MakeHouse = Callable[..., House]
@@ -72,13 +84,12 @@ def test_what_a_client_leaves_behind_is_the_couriers_and_no_client_is_started_fo
     assert (house.wait_for(key, TaskState.FINISHED).restarts, house.courier_starts()) == (0, 1)
 
 
-def test_a_client_that_keeps_dead_letters_leaves_it_to_the_courier_to_say_until_when(house: House) -> None:
+def test_a_client_that_keeps_dead_letters_leaves_it_to_the_courier_to_say_so(house: House) -> None:
     house.open()
     key = finished(house)
-    until = time.time() + 3600
-    (house.folder(key) / "dead").write_text(f"2 {until}")
+    (house.folder(key) / "dead").write_text("2")
     deliver(house, key)
-    wait_until(lambda: drained(house, key) == Drained(2, until), "the courier has said so")
+    wait_until(lambda: drained(house, key) == Drained(2), "the courier has said so")
 
 
 def test_a_client_that_gets_nowhere_in_its_time_is_ended(make_house: MakeHouse) -> None:
@@ -128,7 +139,7 @@ def test_a_deleted_task_whose_receiver_is_away_is_kept_out_of_sight_until_the_co
 def test_a_deleted_task_is_kept_for_its_dead_letters_until_they_are_replayed(house: House) -> None:
     house.open()
     key = left_to_the_courier(house)
-    (house.folder(key) / "dead").write_text(f"1 {time.time() + 3600}")
+    (house.folder(key) / "dead").write_text("1")
     house.store.delete("t1")
     deliver(house, key)
     wait_until(lambda: drained(house, key), "all but the dead letter is delivered")
@@ -143,10 +154,30 @@ def test_a_deleted_task_is_kept_for_its_dead_letters_until_they_are_replayed(hou
 def test_dead_letters_whose_time_has_passed_keep_no_deleted_task(house: House) -> None:
     house.open()
     key = left_to_the_courier(house)
-    (house.folder(key) / "dead").write_text(f"1 {time.time() - 1}")
+    (house.folder(key) / "dead").write_text("1")
+    note_letters(house.folder(key), 0.0)
     house.store.delete("t1")
     deliver(house, key)
     wait_until(lambda: house.record(key) is None, "the row is gone")
+
+
+def test_the_time_of_dead_letters_is_counted_without_the_wall_clock_and_over_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1e12)  # a clock that is wrong by many thousand years
+    settings = Settings(state_dir=str(tmp_path), retention_h=2)
+    store = TaskStore(store_url(tmp_path))
+    record, _ = store.create("t1", "cam", {}, "hash")
+    store.close()
+    (tmp_path / "run").mkdir()
+    draining = Draining(settings, CourierKeeper(settings, LocalLauncher(settings), random=lambda: 0.5), lambda: 0.5)
+
+    def may_go(*moments: float) -> list[bool]:
+        group = Group(record, tmp_path, TaskState.STOPPING)  # as a supervisor that has just started
+        return [draining.may_go(group, Drained(1), now) for now in moments]
+
+    assert may_go(1000.0, 6000.0) == [False, False]
+    assert may_go(10.0, 2209.0, 2210.0) == [False, False, True], "a reboot begins the monotonic clock anew"
 
 
 def test_a_replay_for_a_task_that_is_over_is_noticed(house: House) -> None:

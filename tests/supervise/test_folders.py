@@ -4,8 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from streamserver.business.delivery import RECEIVERS_DIR
+from streamserver.business.slots import Slots
 from streamserver.core.files import write_json
-from streamserver.supervise.folders import has_outbox, make_folder, remove_folder, remove_orphans, tidy
+from streamserver.supervise.folders import (
+    has_outbox,
+    make_folder,
+    remove_folder,
+    remove_old_slots,
+    remove_orphans,
+    tidy,
+)
 
 HALF_WRITTEN = (".demo.json.0123abcd", "run/.engine.json.deadbeef", "elements/.0_1_osd.json.00000000")
 KEPT = (".hidden", "demo.json", "run/engine.json", "logs/.engine.log.0123abcd", ".demo.json.0123abcde", "run/drained")
@@ -64,3 +73,20 @@ def test_a_folder_is_removed_under_another_name(tmp_path: Path) -> None:
 def test_alarms_may_lie_in_the_outbox_and_in_what_a_mending_put_aside(tmp_path: Path, name: str, has: bool) -> None:
     (tmp_path / name).touch()
     assert has_outbox(tmp_path) is has
+
+
+def test_slots_of_addresses_go_unless_somebody_holds_them(tmp_path: Path) -> None:
+    remove_old_slots(tmp_path)  # a first start
+    old, held = (Slots(tmp_path / RECEIVERS_DIR, f"http://{name}/", 1) for name in ("old", "held"))
+    free = old.take()
+    assert free is not None
+    free.release()
+    old.note(1.0, well=False)
+    kept = held.take()
+    remove_old_slots(tmp_path)
+    assert len(list((tmp_path / RECEIVERS_DIR).iterdir())) == 1
+    assert held.take() is None
+    assert kept is not None
+    kept.release()
+    remove_old_slots(tmp_path)
+    assert not list((tmp_path / RECEIVERS_DIR).iterdir())

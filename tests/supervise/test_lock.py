@@ -45,6 +45,12 @@ def test_the_kernel_frees_the_lock_of_a_process_that_was_killed(tmp_path: Path) 
         mine.release()
 
 
+def test_a_full_disk_keeps_nobody_from_supervising() -> None:
+    held = lock.acquire(Path("/dev/full"))
+    assert held is not None
+    held.release()
+
+
 def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
     file = tmp_path / "supervisor.lock"
     held = lock.acquire(file)

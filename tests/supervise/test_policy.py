@@ -5,6 +5,7 @@ import pytest
 from streamserver.core import exitcodes
 from streamserver.core.states import TaskState
 from streamserver.supervise.policy import (
+    BASE_DELAY_S,
     HEALTHY_RESET_S,
     MAX_PORT_MOVES,
     MEMORY_RESET_S,
@@ -34,12 +35,18 @@ FULL = "more than memory_limit_mb (4096): planned restart"
     [
         (FRESH, Exited(ENGINE, 0), TaskState.FINISHED, 0, "the source has ended"),
         (History(crashes=5), Exited(ENGINE, 0), TaskState.FINISHED, 0, "the source has ended"),
-        (FRESH, Exited(ENGINE, 0, done=False), TaskState.BACKOFF, 1, "engine ended although its work was not done"),
-        (FRESH, Exited(CLIENT, 0), TaskState.BACKOFF, 1, "client ended although its work was not done"),
-        (FRESH, Exited(ENGINE, -9), TaskState.BACKOFF, 1, "engine: killed by signal 9"),
-        (FRESH, Exited(CLIENT, -11), TaskState.BACKOFF, 1, "client: killed by signal 11"),
-        (FRESH, Exited(ENGINE, 70, "boom"), TaskState.BACKOFF, 1, "engine: boom"),
-        (FRESH, Exited(ENGINE, 1), TaskState.BACKOFF, 1, "engine: exit code 1"),
+        (
+            FRESH,
+            Exited(ENGINE, 0, done=False),
+            TaskState.BACKOFF,
+            BASE_DELAY_S,
+            "engine ended although its work was not done",
+        ),
+        (FRESH, Exited(CLIENT, 0), TaskState.BACKOFF, BASE_DELAY_S, "client ended although its work was not done"),
+        (FRESH, Exited(ENGINE, -9), TaskState.BACKOFF, BASE_DELAY_S, "engine: killed by signal 9"),
+        (FRESH, Exited(CLIENT, -11), TaskState.BACKOFF, BASE_DELAY_S, "client: killed by signal 11"),
+        (FRESH, Exited(ENGINE, 70, "boom"), TaskState.BACKOFF, BASE_DELAY_S, "engine: boom"),
+        (FRESH, Exited(ENGINE, 1), TaskState.BACKOFF, BASE_DELAY_S, "engine: exit code 1"),
         (FRESH, Exited(ENGINE, 64), TaskState.FAILED, 0, f"engine: wrong command line; {CURE.format('engine')}"),
         (FRESH, Exited(ENGINE, 65, "graph 0: no sink"), TaskState.FAILED, 0, "engine: graph 0: no sink"),
         (
@@ -58,31 +65,43 @@ FULL = "more than memory_limit_mb (4096): planned restart"
             f"client: the algorithm's own code is broken; {CURE.format('client')}",
         ),
         (FRESH, Exited(CLIENT, 73), TaskState.BACKOFF, 0, "client: the port is taken"),
-        (FRESH, Exited(ENGINE, 73), TaskState.BACKOFF, 1, "engine: the port is taken"),
-        (FRESH, Silent(ENGINE, 15.4), TaskState.BACKOFF, 1, "engine gave no sign of life for 15 s"),
-        (FRESH, Late(CLIENT, 300), TaskState.BACKOFF, 1, "client was not ready within 300 s"),
+        (FRESH, Exited(ENGINE, 73), TaskState.BACKOFF, BASE_DELAY_S, "engine: the port is taken"),
+        (FRESH, Silent(ENGINE, 15.4), TaskState.BACKOFF, BASE_DELAY_S, "engine gave no sign of life for 15 s"),
+        (FRESH, Late(CLIENT, 300), TaskState.BACKOFF, BASE_DELAY_S, "client was not ready within 300 s"),
         (FRESH, Refused("bad graph", permanent=True), TaskState.FAILED, 0, "bad graph"),
-        (FRESH, Refused("disk full", permanent=False), TaskState.BACKOFF, 1, "disk full"),
-        (FRESH, Swollen(ENGINE, 4310.0, 4096), TaskState.BACKOFF, 1, f"engine used 4.3 GB of memory, {FULL}"),
+        (FRESH, Refused("disk full", permanent=False), TaskState.BACKOFF, BASE_DELAY_S, "disk full"),
+        (
+            FRESH,
+            Swollen(ENGINE, 4310.0, 4096),
+            TaskState.BACKOFF,
+            BASE_DELAY_S,
+            f"engine used 4.3 GB of memory, {FULL}",
+        ),
         (
             History(3, 0, NOW - 60),
             Swollen(CLIENT, 5000, 4096),
             TaskState.BACKOFF,
-            4,
+            4 * BASE_DELAY_S,
             f"client used 5.0 GB of memory, {FULL}",
         ),
         (
             History(3, 0, NOW - MEMORY_RESET_S),
             Swollen(ENGINE, 5000, 4096),
             TaskState.BACKOFF,
-            1,
+            BASE_DELAY_S,
             f"engine used 5.0 GB of memory, {FULL}",
         ),
-        (History(crashes=3), Exited(ENGINE, -9), TaskState.BACKOFF, 4, "engine: killed by signal 9"),
-        (History(crashes=7), Exited(ENGINE, -9), TaskState.BACKOFF, 60, "engine: killed by signal 9"),
+        (History(crashes=3), Exited(ENGINE, -9), TaskState.BACKOFF, 4 * BASE_DELAY_S, "engine: killed by signal 9"),
+        (History(crashes=8), Exited(ENGINE, -9), TaskState.BACKOFF, 60, "engine: killed by signal 9"),
         (History(crashes=5000), Exited(ENGINE, -9), TaskState.BACKOFF, 60, "engine: killed by signal 9"),
-        (History(3, 0, NOW - 59), Exited(ENGINE, -9), TaskState.BACKOFF, 4, "engine: killed by signal 9"),
-        (History(3, 0, NOW - 60), Exited(ENGINE, -9), TaskState.BACKOFF, 1, "engine: killed by signal 9"),
+        (
+            History(3, 0, NOW - 59),
+            Exited(ENGINE, -9),
+            TaskState.BACKOFF,
+            4 * BASE_DELAY_S,
+            "engine: killed by signal 9",
+        ),
+        (History(3, 0, NOW - 60), Exited(ENGINE, -9), TaskState.BACKOFF, BASE_DELAY_S, "engine: killed by signal 9"),
     ],
 )
 def test_each_event_leads_to_its_state_pause_and_reason(
@@ -94,14 +113,14 @@ def test_each_event_leads_to_its_state_pause_and_reason(
 
 def test_the_pause_doubles_to_a_minute_and_no_further() -> None:
     history, pauses = FRESH, []
-    for _ in range(9):
+    for _ in range(10):
         step = decide(history, Exited(ENGINE, -9), now=NOW, jitter=1.0)
         history = step.history
         pauses.append(step.delay_s)
-    assert pauses == [1, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert pauses == [0.5, 0.5, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
-@pytest.mark.parametrize(("jitter", "expected_s"), [(0.0, 4.0), (0.5, 6.0), (1.0, 8.0)])
+@pytest.mark.parametrize(("jitter", "expected_s"), [(0.0, 2.0), (0.5, 3.0), (1.0, 4.0)])
 def test_chance_shortens_the_pause_by_up_to_a_half(jitter: float, expected_s: float) -> None:
     assert backoff_delay_s(4, jitter) == expected_s
 
@@ -130,7 +149,7 @@ def test_a_taken_port_means_another_port_and_no_crash_until_too_many_were_taken(
         assert (step.next_port, step.delay_s, step.history.crashes) == (True, 0.0, 2)
         history = step.history
     step = decide(history, Exited(CLIENT, exitcodes.PORT_TAKEN), now=NOW, jitter=1.0)
-    assert (step.next_port, step.delay_s, step.counted) == (True, 2.0, True)
+    assert (step.next_port, step.delay_s, step.counted) == (True, 2 * BASE_DELAY_S, True)
 
 
 def test_becoming_healthy_forgets_the_ports_that_were_taken() -> None:

@@ -112,7 +112,7 @@ def test_letters_of_a_deleted_task_are_listed_and_replayed(
 ) -> None:
     folder = make_task(settings, store, "t1")
     [alarm_id] = bury(folder, 1)
-    mark_drained(folder, Drained(dead=1, until=2e9))
+    mark_drained(folder, Drained(dead=1))
     store.delete("t1")
     assert [row["AlarmID"] for row in ask(client, "/alarm/dead", {"TaskID": "t1"})["Result"]] == [alarm_id]
     assert ask(client, "/alarm/replay", {"TaskID": "t1", "AlarmIDs": [alarm_id]})["Replayed"] == 1
@@ -126,11 +126,11 @@ def test_a_replay_takes_those_named_and_leaves_the_others(
     first, second = make_task(settings, store, "t1"), make_task(settings, store, "t2")
     ids, others = bury(first, 3), bury(second, 2)
     for folder in (first, second):
-        mark_drained(folder, Drained(dead=2, until=2e9))
+        mark_drained(folder, Drained(dead=2))
     reply = ask(client, "/alarm/replay", {"TaskID": "t1", "AlarmIDs": [ids[0], ids[2], others[0], NOBODY]})
     assert reply == {"Code": 0, "Msg": "success", "Replayed": 2, "Problems": []}
     assert (counters(first), counters(second)) == ((2, 1), (0, 2))
-    assert (read_drained(first), read_drained(second)) == (None, Drained(dead=2, until=2e9))
+    assert (read_drained(first), read_drained(second)) == (None, Drained(dead=2))
     assert ask(client, "/alarm/replay", {"TaskID": "t2", "All": True})["Replayed"] == 2
     assert ask(client, "/alarm/replay", {"All": True})["Replayed"] == 1
     assert ask(client, "/alarm/dead", {})["Result"] == []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
@@ -20,6 +21,7 @@ import pytest
 
 from streamserver.core import exitcodes
 from streamserver.supervise import lock
+from streamserver.web import fresh_start
 from tests.web.conftest import body
 
 _PROJECT = Path(__file__).parents[2]
@@ -97,6 +99,39 @@ def test_server_py_serves_supervises_and_stops_cleanly(tmp_path: Path, number: s
     freed = lock.acquire(lock.lock_file(tmp_path))
     assert freed is not None
     freed.release()
+
+
+def _is_anew(process: subprocess.Popen[str]) -> bool:
+    return b"STREAMSERVER_STARTED_ANEW=" in Path(f"/proc/{process.pid}/environ").read_bytes()
+
+
+@pytest.mark.parametrize("loss", [shutil.rmtree, lock.tell_of_damage], ids=["folder gone", "database damaged"])
+def test_without_a_guard_what_is_gone_is_opened_anew(tmp_path: Path, loss: Callable[[Path], None]) -> None:
+    """Nobody is there to start it again, and afterwards it works and stops as before."""
+    state, port = tmp_path / "state", _free_port()
+    with _running([sys.executable, "server.py"], state, port) as process:
+        loss(state)
+        deadline = time.monotonic() + _PATIENCE_S
+        while not (_is_anew(process) and _answers(port)):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline, "it does not come back"
+            time.sleep(0.05)
+        assert lock.beats(lock.lock_file(state), _PATIENCE_S)
+        output = _end(process, signal.SIGTERM)
+    assert process.returncode == exitcodes.FINISHED
+    assert output.count("the server starts itself anew") == 1
+    assert "Traceback" not in output
+
+
+def test_a_loss_that_comes_again_and_again_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMSERVER_STARTED_ANEW", f"{time.monotonic()} " * fresh_start.MOST)
+    state = tmp_path / "state"
+    with _running([sys.executable, "server.py"], state, _free_port()) as process:
+        shutil.rmtree(state)
+        output, _ = process.communicate(timeout=_PATIENCE_S)
+    assert process.returncode == exitcodes.STATE_LOST
+    assert "was removed while it was in use" in output
+    assert "did not help; the server stops" in output
 
 
 def test_beside_a_supervisor_it_only_answers(tmp_path: Path) -> None:

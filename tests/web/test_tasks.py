@@ -331,6 +331,8 @@ def test_a_running_task_tells_why_its_source_or_its_reports_fail(
 ) -> None:
     key = _running(client, store, settings)
     folder = settings.state_path / "tasks" / key
+    ClientStatus(run=key, pending=1, last_error="http://u:secret@h/ refused").write(folder / CLIENT_FILE)
+    assert _post(client, "/task/list", {})["Result"][0]["Reason"] == "1 alarm waits: http://***@h/ refused"
     ClientStatus(run=key, pending=3, last_error="http://u:secret@h/ refused").write(folder / CLIENT_FILE)
     assert _post(client, "/task/list", {})["Result"][0]["Reason"] == "3 alarms wait: http://***@h/ refused"
     EngineStatus(run=key, source="reconnecting", source_reason="no route to host").write(folder / ENGINE_FILE)
