@@ -344,7 +344,8 @@ class Dispatch:
     def _tell_outage(self, now: float) -> None:
         if self._routing.outage and self._out_since is None:
             self._out_since = now
-            _log.warning("no address takes alarms, they wait in the outbox: %s", self.last_error)
+            why = self.last_error or "as other tasks have found"
+            _log.warning("no address takes alarms, they wait in the outbox: %s", why)
         elif self._out_since is not None and not self._routing.outage:
             _log.warning("alarms are delivered again, after %.0f s without any address", now - self._out_since)
             self._out_since = None

@@ -111,12 +111,15 @@ class Slots:
     def note(self, now: float, *, well: bool) -> None:
         """Tells the others how a try went: when it was well, all may try."""
         since, tried = self._times()
-        if not _is_recent(tried, now):
-            since = now
+        since = min(since, now) if _is_recent(tried, now) else now  # who reads the file may move its time of access
+        times = (0.0, 0.0) if well else (since, now)
         with suppress(OSError):  # without the file, everybody tries
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._tried.touch(mode=0o600)
-            os.utime(self._tried, (0.0, 0.0) if well else (since, now))
+            try:
+                os.utime(self._tried, times)
+            except FileNotFoundError:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._tried.touch(mode=0o600)
+                os.utime(self._tried, times)
 
     def _times(self) -> tuple[float, float]:
         """Since when the address has taken no alarms, and when it was last tried; 0 twice when it takes them."""

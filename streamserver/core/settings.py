@@ -191,7 +191,8 @@ def _convert(row: Field[Any], value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: got {value!r}", cure=f"use one of {', '.join(choices)}")
     if (low is not None and result < low) or (high is not None and result > high):
         raise ConfigError(
-            f"{where}: {value!r} is out of range", cure=f"from {low} to {high if high is not None else 'any'}"
+            f"{where}: {value!r} is out of range",
+            cure=f"from {low} to {high}" if high is not None else f"at least {low}",
         )
     return result
 

@@ -30,7 +30,7 @@ TROUBLE = (sqlite3.Error, OSError, UnicodeDecodeError)
 """What work on a file may raise; the last where SQLite's own message quotes a damaged file."""
 
 _ASIDE_MAX_BYTES = 256_000_000
-_LOCK_PATIENCE_S = 10.0
+PATIENCE_S = 10.0
 _ASIDE = re.compile(r"\.damaged-\d{8}-\d{6}(-\d+)?$")
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -94,20 +94,29 @@ def _order_aside(path: Path) -> tuple[float, int]:
     return 0.0, 0
 
 
+class HeldError(StoreError):
+    """Another process has the file open, so it cannot be made or mended now."""
+
+
 class Hold:
     """A lock on ``<file>.lock``: shared while a connection is open, exclusive while the file is made or mended.
 
     The kernel drops it with the process. It keeps a file from being replaced while somebody still writes to it.
 
+    Args:
+        path: the database.
+        exclusive: nobody else may have it open.
+        patience_s: how long to wait for others.
+
     Raises:
-        StoreError: others hold it for longer than some seconds.
+        HeldError: others hold it for longer than that.
         OSError: the lock file cannot be made.
     """
 
-    def __init__(self, path: Path, *, exclusive: bool) -> None:
+    def __init__(self, path: Path, *, exclusive: bool, patience_s: float = PATIENCE_S) -> None:
         self._descriptor: int | None = os.open(beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            _lock(self._descriptor, path, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+            _lock(self._descriptor, path, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, patience_s)
         except BaseException:
             self.release()
             raise
@@ -131,15 +140,15 @@ class Hold:
             self.release()
 
 
-def _lock(descriptor: int, path: Path, kind: int) -> None:
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
+def _lock(descriptor: int, path: Path, kind: int, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StoreError(
+            if time.monotonic() >= deadline:
+                raise HeldError(
                     f"{path} has to be made or mended, but another process (or another part of this one) has it open",
                     cure=f"end that process ('fuser {path}' names it), or wait until it has ended",
                 ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -14,13 +15,24 @@ from streamserver.durable import mending
 from streamserver.durable import schema as schemas
 from streamserver.durable.backup import backup_of
 from streamserver.durable.damage import Damage
-from streamserver.durable.files import TROUBLE, Connection, Hold, connect, connect_to_read, is_damage, store_error
+from streamserver.durable.files import (
+    PATIENCE_S,
+    TROUBLE,
+    Connection,
+    HeldError,
+    Hold,
+    connect,
+    connect_to_read,
+    is_damage,
+    store_error,
+)
 from streamserver.durable.salvage import Salvage
 from streamserver.durable.schema import Schema
 
 _log = logging.getLogger(__name__)
 
 _ROUNDS = 4
+_LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,19 @@ def open_database(path: Path, schema: Schema, *, salvage: Salvage, complete: men
         StoreError: the file cannot be read or written (permissions, disk, a newer version); it is left as it is.
     """
     plan = mending.Plan(schema, salvage, complete)
-    damage = None
+    damage, rounds, deadline = None, 0, time.monotonic() + PATIENCE_S
     try:
-        for _ in range(_ROUNDS):
+        while rounds < _ROUNDS:
             connection = _open_if_well(path, schema, mended=damage is not None)
             if connection is not None:
                 return Opened(connection, damage)
-            damage = _make_well(path, plan) or damage
+            try:
+                damage = _make_well(path, plan) or damage
+                rounds += 1
+            except HeldError:  # by whom was faster, made it well and keeps it open; or by one who is to end
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOOK_AGAIN_S)
     except TROUBLE as e:
         raise store_error(path, e) from e
     raise StoreError(f"{path} is damaged again right after it was mended", cure="check the disk")
@@ -84,7 +102,7 @@ def _open_if_well(path: Path, schema: Schema, *, mended: bool) -> Connection | N
 
 
 def _make_well(path: Path, plan: mending.Plan) -> Damage | None:
-    with Hold(path, exclusive=True):
+    with Hold(path, exclusive=True, patience_s=0.0):
         need, reason = _look(path, plan.schema)  # again: another process may have been faster
         if need is _Need.MAKE:
             mending.make(path, plan.schema)

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from streamserver.core.errors import ConfigError, ModelError, ModelNotFoundError
 from streamserver.engine.element import ElementContext
-from streamserver.models.network import inspect_cure
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import read_labels
-from streamserver.models.store import FoundModel, ModelStore
+from streamserver.models.store import FoundModel, ModelStore, inspect_cure
 from streamserver.vision.roi import Roi
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ import numpy as np
 from streamserver.core.arrays import Detections, FloatArray, ImageBgr, IntArray
 from streamserver.core.errors import ModelError
 from streamserver.core.objects import Pose, Recognition, Segment, TurnedBox
-from streamserver.models.network import inspect_cure
 from streamserver.models.normalisation import Normalisation
+from streamserver.models.store import inspect_cure
 from streamserver.runtime.session import Session, open_session
 
 logger = logging.getLogger(__name__)

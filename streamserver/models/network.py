@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,11 +136,6 @@ class PictureNetwork:
                 for spec, output in zip(specs, outputs, strict=True)
             ]
         return [_as_floats(output) for output in outputs]
-
-
-def inspect_cure(path: Path) -> str:
-    """The cure for a file that cannot be used as what it was named for."""
-    return f"'python -m streamserver.models inspect {path}' says what it is; name one that fits as model_path"
 
 
 def without_overflow(values: FloatArray) -> FloatArray:

@@ -247,3 +247,8 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def inspect_cure(path: Path) -> str:
+    """The cure for a file that cannot be used as what it was named for."""
+    return f"'python -m streamserver.models inspect {path}' says what it is; name one that fits as model_path"

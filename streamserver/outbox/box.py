@@ -51,8 +51,8 @@ class _Owed:
 class Outbox:
     """Alarms of one task. Every change is on the disk before its method returns; thread-safe.
 
-    One process at a time has a file (``Ownership``); others may read it and replay dead letters (``outbox.letters``). One
-    that turns out to be damaged is mended on the way, and what cannot be mended is counted as lost.
+    One process at a time has a file (``Ownership``); others may read it and replay dead letters (``outbox.letters``).
+    One that turns out to be damaged is mended on the way, and what cannot be mended is counted as lost.
 
     Args:
         path: the SQLite file; its folder must exist.

@@ -245,6 +245,6 @@ def _mend_rows(connection: sqlite3.Connection, database: Path, journal: Journal)
     more, _ = rescue.complete(connection)
     ids = {row_id for (row_id,) in connection.execute("SELECT id FROM tasks")}
     lost = sum(values["id"] not in ids for values in spoilt)
-    return durable.Damage(
-        database, None, f"{len(spoilt)} rows had a wrong checksum", 0, restored + more, lost, time.time()
-    )
+    names = ", ".join(repr(values["task_id"])[:80] for values in spoilt[:5])
+    reason = f"{len(spoilt)} rows had a wrong checksum, of the tasks {names}{' …' if len(spoilt) > 5 else ''}"
+    return durable.Damage(database, None, reason, 0, restored + more, lost, time.time())

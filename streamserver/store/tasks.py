@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from streamserver import durable
 from streamserver.core import failpoints
-from streamserver.core.errors import StoreDamagedError, StoreError
+from streamserver.core.errors import StoreDamagedError
 from streamserver.core.files import new_key
 from streamserver.core.states import ENDED, TaskState
 from streamserver.store import schema
@@ -33,8 +32,6 @@ from streamserver.store.journal import Journal
 from streamserver.store.rescue import Rescue, mend_rows
 from streamserver.store.schema import counters, tasks
 from streamserver.store.upkeep import Upkeep
-
-_log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -246,23 +243,19 @@ class TaskStore:
     def back_up_if_due(self, interval_s: float, *, soon_after_change_s: float = 60.0) -> None:
         """Makes the backup anew every ``interval_s``, and ``soon_after_change_s`` after tasks came or went.
 
-        For the supervisor, about once a second. A backup that cannot be written is logged and tried again later.
+        For the supervisor, about once a second.
 
         Raises:
             StoreDamagedError: the database is damaged; the backup stays as it is.
+            StoreError: there can be no backup now; the next try is due in a minute.
         """
         if not self._upkeep.is_due(self.version(), interval_s, soon_after_change_s):
             return
         self.check()
-        try:
-            durable.back_up(self._path, check=self._schema)
-            self._upkeep.done()
-            with self._wrapped():  # a -wal that gets lost then takes little with it
-                self._anchor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except StoreDamagedError:
-            raise
-        except StoreError as e:
-            _log.warning("no backup of the task database now: %s", e)
+        durable.back_up(self._path, check=self._schema)
+        self._upkeep.done()
+        with self._wrapped():  # a -wal that gets lost then takes little with it
+            self._anchor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def close(self) -> None:
         """Closes all connections."""

@@ -57,6 +57,7 @@ class CourierKeeper:
         self._listed: set[str] | None = None
         self._list_at = self._start_at = self._look_at = 0.0
         self._crashes = 0
+        self._asked_to_end = False
         self.member: Member | None = None
         """The process, while it runs."""
 
@@ -81,7 +82,8 @@ class CourierKeeper:
             self._start(now)
 
     def end(self, *, kill_at: float) -> None:
-        """Asks it to end."""
+        """Asks it to end, for good: the supervisor stops."""
+        self._asked_to_end = True
         if self.member is not None:
             self.member.end(signal.SIGTERM, kill_at=kill_at)
 
@@ -98,6 +100,9 @@ class CourierKeeper:
             self._ended(code, now - member.started_at, now)
 
     def _ended(self, code: int, life_s: float, now: float) -> None:
+        if self._asked_to_end:
+            _log.info("the courier has ended: what waits is delivered after the next start")
+            return
         if code == exitcodes.FINISHED and (not self._keys or life_s >= _SHORT_LIFE_S):
             self._crashes, self._start_at = 0, now
             _log.info("the courier has ended: nothing was left to deliver")
@@ -139,7 +144,7 @@ class CourierKeeper:
             _log.error("the courier cannot be started: %s", e)
             return
         self.member = Member("courier", process, now)
-        _log.info("courier started for %d tasks, pid %d", len(self._keys), process.pid)
+        _log.info("courier started, pid %d; tasks that are over and have alarms: %d", process.pid, len(self._keys))
 
     def _watch(self, member: Member, now: float) -> None:
         if now < self._look_at or member.kill_at is not None:

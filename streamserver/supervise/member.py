@@ -7,11 +7,11 @@ which the supervisor itself did not run (a suspended machine, SIGSTOP) says noth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from streamserver.core.status import ClientStatus, CourierStatus, EngineStatus
 from streamserver.launchers.base import Process
 from streamserver.supervise.memory import used_mb
+from streamserver.supervise.pulse import is_stopped
 
 LONGEST_STEP_S = 2.0
 """So much of the time between two looks counts at most."""
@@ -95,11 +95,3 @@ class Member:
         used = used_mb(self.process.pid)
         self._looks_above = self._looks_above + 1 if used > limit_mb else 0
         return used if self._looks_above >= MEMORY_LOOKS else 0.0
-
-
-def is_stopped(pid: int) -> bool:
-    """True for a process that a signal has stopped (not one in a debugger)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] == "T"
-    except OSError:
-        return False

@@ -149,8 +149,9 @@ def test_the_same_frame_of_a_file_played_again_raises_no_second_alarm(tmp_path: 
     for run in range(2):
         house = House(tmp_path / str(run))
         house.outbox.close()
+        house.outbox = Outbox(tmp_path / "shared.sqlite")
         for session in house.sessions:
-            session._outbox = house.outbox = Outbox(tmp_path / "shared.sqlite")
+            session._outbox = house.outbox
         house.post(with_pictures(message(6, [7])))
         assert len(house.alarms()) == 1
         house.close()

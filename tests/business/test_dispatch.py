@@ -11,7 +11,7 @@ import pytest
 from streamserver.business.breaker import FIRST_PROBE_S, LONGEST_HOLD_S, LONGEST_PROBE_S, OUTAGE_PROBE_S, PATIENCE_S
 from streamserver.business.dispatch import POSTS
 from streamserver.business.routing import BACKOFF_S, REFUSALS
-from streamserver.business.slots import LONGEST_TURN_S, WATCHED_S
+from streamserver.business.slots import LONGEST_TURN_S, WATCHED_S, Slots
 from streamserver.core.errors import StoreError
 from streamserver.outbox.letters import dead_letters, replay
 from streamserver.sinks.file import FileSink
@@ -157,6 +157,30 @@ def test_what_begins_in_an_outage_of_others_spends_one_alarm_and_is_not_late(mak
     a.works = True
     other.run(2)
     assert other.box.counters.pending == 0
+
+
+def test_what_one_finds_out_at_the_end_of_a_long_outage_all_know(make: Make, clock: Clock, tmp_path: Path) -> None:
+    a = Address("a", clock)
+    slots = Slots(tmp_path / "receivers", "a", 1)
+    for second in range(4000):
+        slots.note(clock.now - 4000 + second, well=False)
+    benches = [make(a, shared="receivers", box=name) for name in ("one", "other")]
+    for number, bench in enumerate(benches):
+        bench.add(number)
+        bench.run(0.1)
+    assert not a.asked, "it is nobody's turn"
+    for _ in range(100):
+        for bench in benches:
+            bench.run(0.1)
+    assert not a.asked, "still not"
+    while not a.asked:
+        for bench in benches:
+            bench.run(0.1)
+    assert clock.now - 5000 < 30
+    for _ in range(20):
+        for bench in benches:
+            bench.run(0.1)
+    assert sorted(a.bodies()) == bodies((0, 1))
 
 
 def test_an_outage_that_comes_and_goes_loses_nothing_and_ends_in_time(make: Make, clock: Clock) -> None:

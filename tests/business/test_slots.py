@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,15 @@ def test_the_length_of_an_outage_is_known_to_all_and_forgotten_with_it(tmp_path:
     one.note(now + 1, well=False)
     assert not other.may_try(now + 1.5) and other.may_try(now + 1 + TURN_S), "another outage"
     assert not Slots(tmp_path, URL + "2", 1).is_out(now)
+
+
+def test_somebody_who_reads_the_file_makes_an_outage_young_and_no_more(tmp_path: Path) -> None:
+    slots = Slots(tmp_path, URL, 1)
+    slots.note(1000.0, well=False)
+    [file] = tmp_path.iterdir()
+    os.utime(file, (1.7e9, 1000.0))
+    slots.note(1001.0, well=False)
+    assert file.stat().st_atime == file.stat().st_mtime == 1001.0
 
 
 def test_an_outage_that_nobody_saw_to_its_end_is_over(tmp_path: Path) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.judge import Promises, Verdict, judge
 from tests.chaos.receivers import Receivers
-from tests.chaos.targets import courier_works, silent
-from tests.chaos.world import alarm_ids, alarm_task, outboxes, task_ids, wait_drained
+from tests.chaos.targets import courier_works, silent, sweep
+from tests.chaos.world import alarm_ids, alarm_task, orphans, outboxes, task_ids, wait_drained, zombies
 from tests.e2e.harness import Server
 
 PATIENCE_S = 240.0
@@ -58,6 +59,17 @@ class Campaign:
         self._names: dict[str, str] = {}
         self._lock = threading.Lock()
         self._edits = 0
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """The server runs within; what it leaves is killed and complained of."""
+        try:
+            self.server.start()
+            yield
+        finally:
+            self.server.stop()
+            if left := sweep(self.server):
+                self.complain(f"still running after the stop: {left}")
 
     def body(self, name: str, clip: Path | None = None, *, loops: int = 0) -> dict[str, Any]:
         """The create body of one of these tasks."""
@@ -187,7 +199,7 @@ class Campaign:
             time.sleep(4 * _POLL_S)
 
     def conclude(self) -> Verdict:
-        """Lets everything arrive, deletes the tasks that never end, lets that arrive, and judges."""
+        """Lets everything arrive, deletes the tasks that never end, lets that arrive, and judges, processes too."""
         self.wait_finished()
         self.settle()
         states = self.states() or {}
@@ -203,6 +215,8 @@ class Campaign:
         self._wait_folders_gone()
         verdict = judge(due, states, self.receivers.all())
         self.complaints += [*verdict.complaints, *self.receivers.protests()]
+        self.complaints += [f"orphans: {found}" for found in (orphans(self.server),) if found]
+        self.complaints += [f"zombies: {found}" for found in (zombies(self.server),) if found]
         return verdict
 
     def _wait_folders_gone(self) -> None:

@@ -11,8 +11,7 @@ from tests.chaos.campaign import PATIENCE_S, Campaign
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.old_files import damage, wait_backed_up, write_old_state
 from tests.chaos.receivers import Receivers
-from tests.chaos.targets import sweep
-from tests.chaos.world import fast_clip, orphans, zombies
+from tests.chaos.world import fast_clip
 from tests.e2e.harness import Server, wait_for
 
 ORDER = 20
@@ -101,17 +100,14 @@ def live(
     with Receivers(2) as several:
         server = Server(folder / "state", project=context.project, environment=ENVIRONMENT | arm(counts, points))
         campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE), patience_s=patience_s)
-        try:
-            server.start()
+        with campaign.serving():
             campaign.create("counted", loops=_COUNTED_LOOPS)
             campaign.create("endless")
             for n in range(_CYCLES):
                 if campaign.complaints or (n >= 2 and not unreached(counts, points)):
                     break
                 _cycle(campaign, f"churn-{n}")
-            alarms = _finish(campaign)
-        finally:
-            server.stop()
+            alarms = campaign.conclude().alarms
     return _account(campaign, alarms, counts, points)
 
 
@@ -126,18 +122,8 @@ def _cycle(campaign: Campaign, name: str) -> None:
     campaign.delete(name)
 
 
-def _finish(campaign: Campaign) -> int:
-    """Judges while the server runs; returns the number of alarms."""
-    verdict = campaign.conclude()
-    campaign.complaints += [f"orphans: {found}" for found in (orphans(campaign.server),) if found]
-    campaign.complaints += [f"zombies: {found}" for found in (zombies(campaign.server),) if found]
-    return verdict.alarms
-
-
 def _account(campaign: Campaign, alarms: int, counts: Path, points: Sequence[Point]) -> tuple[int, int, list[str]]:
     """Kills, alarms and complaints of a life that is over."""
-    if left := sweep(campaign.server):
-        campaign.complain(f"still running after the stop: {left}")
     missed = unreached(counts, points)
     if missed:
         campaign.complain(f"never reached: {', '.join(missed)}")
@@ -155,12 +141,9 @@ def live_migrating(context: Context, folder: Path, at: int) -> tuple[int, int, l
         )
         campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE))
         write_old_state(server.state_dir, campaign)
-        try:
-            server.start()
+        with campaign.serving():
             campaign.settle()
-            alarms = _finish(campaign)
-        finally:
-            server.stop()
+            alarms = campaign.conclude().alarms
     return _account(campaign, alarms, folder / "points", points)
 
 
@@ -171,18 +154,14 @@ def live_restoring(context: Context, folder: Path, at: int) -> tuple[int, int, l
     with Receivers(2) as several:
         server = Server(folder / "state", project=context.project, environment=ENVIRONMENT)
         campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE))
-        try:
-            server.start()
+        with campaign.serving():
             _prepare_restoring(campaign)
-            server.stop()
-            damage(campaign)
-            server.environment = ENVIRONMENT | arm(folder / "points", points)
-            server.start()
+        damage(campaign)
+        server.environment = ENVIRONMENT | arm(folder / "points", points)
+        with campaign.serving():
             campaign.settle()
             wait_for(lambda: not unreached(folder / "points", points), f"{RESTORE}@{at}", patience_s=PATIENCE_S)
-            alarms = _finish(campaign)
-        finally:
-            server.stop()
+            alarms = campaign.conclude().alarms
     return _account(campaign, alarms, folder / "points", points)
 
 

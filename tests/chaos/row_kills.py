@@ -11,8 +11,8 @@ from statistics import quantiles
 from tests.chaos.campaign import Campaign
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.receivers import Mode, Receiver, Receivers
-from tests.chaos.targets import VICTIMS, Role, Target, count_by_role, kill, of_role, sweep, targets
-from tests.chaos.world import fast_clip, orphans, zombies
+from tests.chaos.targets import VICTIMS, Role, Target, count_by_role, kill, of_role, targets
+from tests.chaos.world import fast_clip, orphans
 from tests.e2e.harness import Server, wait_for
 
 ORDER = 10
@@ -67,18 +67,11 @@ def strike(
         receiver_goes: how often, from 0 to 1, a receiver is away while a kill comes.
         second_kill: how often, from 0 to 1, a kill is followed by another while its processes start.
     """
-    server = campaign.server
     storm = _Storm(context, campaign, kills, roles, receiver_goes, second_kill)
-    try:
-        server.start()
+    with campaign.serving():
         storm.rage()
         campaign.receivers.set_mode(Mode.TAKE)
         verdict = campaign.conclude()
-        campaign.complaints += [f"orphans: {found}" for found in (orphans(server),) if found]
-        campaign.complaints += [f"zombies: {found}" for found in (zombies(server),) if found]
-    finally:
-        server.stop()
-        campaign.complaints += [f"still running after the stop: {left}" for left in (sweep(server),) if left]
     median_s, late_s = storm.times()
     if p95_s is not None and late_s > p95_s:
         campaign.complain(f"back to RUNNING in {late_s:.1f} s (p95), more than {p95_s:.0f} s; {storm.slowest()}")

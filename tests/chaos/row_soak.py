@@ -16,8 +16,8 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.judge import Verdict
 from tests.chaos.receivers import Receivers
-from tests.chaos.targets import VICTIMS, Role, Target, count_by_role, kill, sweep, targets
-from tests.chaos.world import clip, orphans, zombies
+from tests.chaos.targets import VICTIMS, Role, Target, count_by_role, kill, targets
+from tests.chaos.world import clip
 from tests.e2e.harness import Server, free_port, task
 
 ORDER = 150
@@ -47,16 +47,10 @@ def run(context: Context) -> Outcome:
         server = Server(context.folder / "state", project=context.project, environment=ENVIRONMENT)
         campaign = Campaign(server, several, clip(context.folder))
         soak = _Soak(context, campaign)
-        try:
-            server.start()
+        with campaign.serving():
             soak.create_all()
             soak.last()
             verdict = campaign.conclude()
-            campaign.complaints += [f"orphans: {found}" for found in (orphans(server),) if found]
-            campaign.complaints += [f"zombies: {found}" for found in (zombies(server),) if found]
-        finally:
-            server.stop()
-            campaign.complaints += [f"still running after the stop: {left}" for left in (sweep(server),) if left]
         return soak.outcome(verdict)
 
 

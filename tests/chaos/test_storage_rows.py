@@ -12,15 +12,12 @@ import pytest
 from streamserver.core.leftovers import Drained, mark_drained, read_drained
 from tests.chaos import forgetful_disk, row_clock, row_fsync, row_ports, row_powerloss, stepped_clock, strace
 from tests.chaos.context import Context
-from tests.chaos.mutants import Mutant, breed
+from tests.chaos.mutants import breed
+from tests.chaos.row_mutants import SYNCHRONOUS_OFF
 from tests.chaos.row_powerloss import Tally
 from tests.chaos.world import alarm_ids
 
 PROJECT = Path(__file__).resolve().parents[2]
-LAZY = Mutant(
-    "synchronous off",
-    {"streamserver/durable/files.py": (("synchronous = FULL", "synchronous = OFF"),)},
-)
 
 needs_shim = pytest.mark.skipif(bool(forgetful_disk.missing_tools()), reason=forgetful_disk.missing_tools())
 needs_strace = pytest.mark.skipif(bool(strace.missing_tools()), reason=strace.missing_tools())
@@ -29,7 +26,7 @@ needs_clock = pytest.mark.skipif(bool(stepped_clock.missing_tools()), reason=ste
 
 @pytest.fixture(scope="module")
 def lazy_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return breed(LAZY, PROJECT, tmp_path_factory.mktemp("lazy") / "project")
+    return breed(SYNCHRONOUS_OFF.mutant, PROJECT, tmp_path_factory.mktemp("lazy") / "project")
 
 
 @needs_shim

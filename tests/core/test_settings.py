@@ -42,8 +42,9 @@ def test_an_option_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
     [
         ("prot: 1", "did you mean 'port'"),
         ("port: many", "expected int, got 'many'"),
-        ("port: 0", "out of range"),
-        ("port: 70000", "out of range"),
+        ("port: 0", "0 is out of range; from 1 to 65535"),
+        ("port: 70000", "70000 is out of range; from 1 to 65535"),
+        ("retention_h: -1", "-1 is out of range; at least 0.01"),
         ("detector: yolo", "auto, model, motion"),
         ("model_download: maybe", "expected bool"),
         ("- 1\n- 2", "expected 'name: value' lines"),

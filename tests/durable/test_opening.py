@@ -12,12 +12,13 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamserver.core import failpoints
 from streamserver.core.errors import StoreError
-from streamserver.durable import back_up, backup_of, noted, readable_rows, recent_damage
+from streamserver.durable import back_up, backup_of, noted, opening, readable_rows, recent_damage
 from tests.durable.things import SCHEMA, SCHEMA_3, add, fill, names, open_database, set_size, spoil
 
 PROJECT = Path(__file__).parents[2]
@@ -187,7 +188,7 @@ def test_of_large_damaged_files_only_the_newest_is_kept(path: Path, monkeypatch:
 
 
 def test_a_file_that_somebody_has_open_is_not_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamserver.durable.files._LOCK_PATIENCE_S", 0.2)
+    monkeypatch.setattr("streamserver.durable.opening.PATIENCE_S", 0.2)
     fill(path)
     with closing(open_database(path, SCHEMA).connection):
         spoil(path, 1)
@@ -197,6 +198,24 @@ def test_a_file_that_somebody_has_open_is_not_replaced(path: Path, monkeypatch: 
     opened = open_database(path, SCHEMA)
     opened.connection.close()
     assert opened.damage is not None
+
+
+def test_who_finds_no_file_that_another_makes_and_keeps_open_meanwhile_opens_that_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, faster = opening._make_well, list[opening.Opened]()
+
+    def make_well(*arguments: Any) -> Any:
+        if not faster:
+            monkeypatch.setattr(opening, "_make_well", real)
+            faster.append(open_database(path, SCHEMA))
+        return real(*arguments)
+
+    monkeypatch.setattr(opening, "_make_well", make_well)
+    with closing(open_database(path, SCHEMA).connection) as second:
+        add(second, range(3))
+    with closing(faster[0].connection):
+        assert names(path) == {0, 1, 2}
 
 
 def test_threads_that_open_a_damaged_file_at_once_mend_it_once(path: Path) -> None:

@@ -52,3 +52,11 @@ def test_listing_the_elements_imports_none_of_them() -> None:
     project = Path(__file__).resolve().parents[2]
     result = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "[] []", result.stderr
+
+
+def test_an_engine_without_a_network_loads_no_onnxruntime() -> None:
+    """It would cost each task 10 MB and a third of a second."""
+    program = "import sys; import streamserver.worker.app, streamserver.elements.motion, streamserver.elements._model"
+    said = "print('onnxruntime' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", f"{program}; {said}"], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

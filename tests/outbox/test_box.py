@@ -174,7 +174,8 @@ def test_a_second_process_does_not_deliver_what_one_has_under_way(tmp_path: Path
     outbox.unclaim([])
     assert outbox.claim(1) == [], "it is still under way"
     outbox.close()
-    assert take_all(outbox := make(tmp_path))
+    outbox = make(tmp_path)
+    assert take_all(outbox)
     outbox.close()
 
 

@@ -131,6 +131,7 @@ def test_a_row_that_nothing_knows_is_put_aside_and_counted(tmp_path: Path, store
     _plain(tmp_path, "UPDATE tasks SET request = '{}' WHERE task_id = 't1'")
     assert _names(store) == {"t0", "t2", "t3"}
     assert store.damage is not None and (store.damage.restored, store.damage.lost) == (0, 1)
+    assert "1 rows had a wrong checksum, of the tasks 't1'" in store.damage.reason
     assert store.create("t1", "cam", REQUEST, "h1")[1]
 
 
@@ -286,6 +287,14 @@ def test_a_backup_is_made_at_once_then_after_a_change(tmp_path: Path, store: Tas
     store.back_up_if_due(3600.0, soon_after_change_s=0.0)
     with closing(sqlite3.connect(backup)) as plain:
         assert plain.execute("SELECT count(*) FROM tasks").fetchone() == (5,)
+
+
+def test_a_backup_that_cannot_be_made_is_told_and_not_tried_in_every_round(tmp_path: Path, store: TaskStore) -> None:
+    (tmp_path / "tasks.sqlite.backup.new").mkdir()
+    with pytest.raises(StoreError):
+        store.back_up_if_due(0.0, soon_after_change_s=0.0)
+    store.back_up_if_due(0.0, soon_after_change_s=0.0)
+    assert not backup_of(tmp_path / "tasks.sqlite").exists()
 
 
 def test_a_spoilt_row_is_mended_before_it_gets_into_the_backup(tmp_path: Path, store: TaskStore) -> None:

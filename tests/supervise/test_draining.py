@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -258,9 +259,13 @@ def test_a_courier_that_was_stopped_is_found(house: House) -> None:
     wait_until(lambda: drained(house, key), "all is delivered")
 
 
-def test_the_courier_ends_with_the_supervisor(house: House) -> None:
+def test_the_courier_ends_with_the_supervisor_and_nobody_says_that_all_is_delivered(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "streamserver.supervise.courier")
     house.open()
     left_to_the_courier(house)
     wait_until(house.courier_pid, "the courier runs")
     house.close()
     assert children() == []
+    assert caplog.messages[-1] == "the courier has ended: what waits is delivered after the next start"
