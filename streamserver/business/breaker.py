@@ -23,6 +23,7 @@ LONGEST_HOLD_S = 1800.0
 """A longer Retry-After is not believed."""
 
 _SMOOTHING = 0.2
+_REMEMBERED = 1000
 
 
 class Breaker:
@@ -50,7 +51,10 @@ class Breaker:
         self._usual_s = 0.0
         self._has_taken = False
         self._refused: set[str] = set()
-        """What it refused since it last took an alarm; at most ``FAILURES``."""
+        """What it refused since it last took an alarm; at most ``_REMEMBERED``."""
+        self._to_blame: dict[str, None] = {}
+        """Alarms that were to blame before, so that their next refusals say nothing of the address; the newest."""
+        self._unforeseen = 0
 
     @property
     def patience_s(self) -> float:
@@ -86,12 +90,14 @@ class Breaker:
         self._usual_s = after_s if self._usual_s == 0 else self._usual_s + _SMOOTHING * (after_s - self._usual_s)
         self._has_taken = True
         self._refused.clear()
+        self._unforeseen = 0
         self._close()
 
     def refused(self, now: float, alarm_id: str, *, probe: bool) -> bool:
         """It refused an alarm for the alarm's own sake, as it says.
 
         One that refuses several and takes none is broken itself: its disk is full, or a proxy before it has its limits.
+        Alarms that were to blame before do not count among these.
 
         Args:
             now: the caller's clock.
@@ -101,12 +107,13 @@ class Breaker:
         Returns:
             Whether the alarm is to blame: the address has taken another since it last refused this one.
         """
-        blamed = self._has_taken and alarm_id not in self._refused
-        if len(self._refused) < FAILURES:
+        is_first = alarm_id not in self._refused and len(self._refused) < _REMEMBERED
+        if is_first:
             self._refused.add(alarm_id)
-        if len(self._refused) < FAILURES:
+            self._unforeseen += alarm_id not in self._to_blame
+        if self._unforeseen < FAILURES:
             self._close()
-            return blamed
+            return is_first and self._has_taken and self._blame(alarm_id)
         self.unreachable = False
         self._leave_out(now, probe)
         return False
@@ -150,6 +157,13 @@ class Breaker:
     def hurry(self, now: float) -> None:
         """Makes the next probe due; what Retry-After asked for stays."""
         self._probe_at = self._outage_probe_at = now
+
+    def _blame(self, alarm_id: str) -> bool:
+        self._to_blame.pop(alarm_id, None)
+        self._to_blame[alarm_id] = None
+        if len(self._to_blame) > _REMEMBERED:
+            del self._to_blame[next(iter(self._to_blame))]
+        return True
 
     def _close(self) -> None:
         self.open = self.unreachable = False

@@ -202,7 +202,7 @@ class Courier:
         self._pending[key] = visit.pending
         match visit.outcome:
             case Outcome.DRAINED:
-                _log.info("%s: everything has been delivered", key)
+                _log.info("task %r (%s): everything has been delivered", visit.task_id, key)
                 self._turns.forget(key)
                 self._drained.add(key)
             case Outcome.GONE:

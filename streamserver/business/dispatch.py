@@ -332,7 +332,7 @@ class Dispatch:
         refused = is_refused(errand.errors, len(self._receivers))
         if refused and event.refusals + 1 >= REFUSALS:
             _log.error(
-                "alarm %s is a dead letter, for every receiver refused it %d times: %s", event.id, REFUSALS, text
+                "an alarm is a dead letter (/alarm/dead), for every receiver refused it %d times: %s", REFUSALS, text
             )
             self._to_write.append(partial(self._outbox.bury, event.id, text))
             return

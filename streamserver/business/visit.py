@@ -63,6 +63,7 @@ class Visit:
         settings: of the server.
 
     Attributes:
+        task_id: whose alarms they are, once that is known.
         outcome: how it ended; ``None`` while it goes on.
         problem: why, after ``TROUBLE``.
         pending: alarms that wait.
@@ -71,6 +72,7 @@ class Visit:
 
     def __init__(self, key: str, folder: Path, settings: Settings) -> None:
         self.key = key
+        self.task_id = ""
         self.problem = ""
         self.outcome: Outcome | None = None
         self.pending = 0
@@ -146,6 +148,7 @@ class Visit:
             mark_drained(self._folder, Drained())
             return Outcome.DRAINED
         addressee = load_addressee(self._folder)
+        self.task_id = addressee.task_id
         self._patience_s = self._settings.report_timeout_s * max(1, len(addressee.report_urls)) + _SLACK_S
         outbox = open_outbox(self._folder / OUTBOX_FILE, self._settings, self._status)
         try:

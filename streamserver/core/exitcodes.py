@@ -27,7 +27,7 @@ PORT_TAKEN = 73
 """Another program listens on the port; the supervisor chooses the next free one."""
 
 STATE_LOST = 74
-"""The supervisor's state folder was removed or replaced under it; the guard starts everything anew."""
+"""The supervisor's state folder was removed or replaced under it, or the task database is damaged: all start anew."""
 
 PERMANENT = frozenset({USAGE, BAD_GRAPH, MODEL_MISSING, SOURCE_MISSING, BAD_SAMPLE})
 """Causes that a restart cannot mend: the task is FAILED with the reason and costs no restarts."""
@@ -41,7 +41,7 @@ MEANING = {
     BAD_SAMPLE: "the algorithm's own code is broken",
     CRASHED: "crashed",
     PORT_TAKEN: "the port is taken",
-    STATE_LOST: "the state folder was removed",
+    STATE_LOST: "the state folder was removed or its database is damaged; all start anew",
 }
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from streamserver.core import exitcodes
 from streamserver.launchers.local import tether
 from streamserver.supervise.notify import VARIABLES, Notifier
 from streamserver.supervise.pulse import Pulse, children_of, is_stopped
@@ -208,7 +209,8 @@ class Guard:
         if self._stopping:
             _log.info("%s ended with %d", ward.name, code)
         else:
-            _log.warning("%s ended with %d; next start in %.1f s", ward.name, code, ward.start_at - now)
+            why = exitcodes.describe(code)
+            _log.warning("%s ended with %d (%s); next start in %.1f s", ward.name, code, why, ward.start_at - now)
             if code == self._fresh_start_code:
                 self._clear_out(now)
 

@@ -139,6 +139,18 @@ def test_who_refuses_several_and_takes_none_is_broken() -> None:
     assert refuse(breaker, 6.0, "alarm 0") and not breaker.open
 
 
+def test_alarms_that_were_to_blame_before_do_not_make_an_address_broken() -> None:
+    breaker = Breaker(jitter=high)
+    for number in range(5):  # one bad alarm after another, with good ones between
+        succeed(breaker)
+        assert refuse(breaker, 0.0, f"bad {number}")
+    for _ in range(3):
+        succeed(breaker)
+        assert all(refuse(breaker, 1.0, f"bad {number}") for number in range(5)) and not breaker.open
+    assert not any(refuse(breaker, 2.0, f"bad {number}") for number in range(5)) and not breaker.open
+    assert [refuse(breaker, 2.0, f"new {number}") for number in range(3)] == [True, True, False] and breaker.open
+
+
 def test_what_others_found_out_is_probed_first() -> None:
     breaker = Breaker()
     breaker.begin_open()

@@ -224,11 +224,16 @@ def test_processes_that_open_a_new_file_at_once_lose_no_write(tmp_path: Path) ->
         )
         for name in ("a", "b")
     ]
-    for writer in writers:
-        assert writer.stdout and writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        writer.communicate("go\n", timeout=60)
-        assert writer.returncode == 0
+    try:
+        for writer in writers:
+            assert writer.stdout and writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            writer.communicate("go\n", timeout=60)
+            assert writer.returncode == 0
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
     store = TaskStore(_url(tmp_path))
     assert {row.task_id for row in store.list()} == {"a-29", "b-29", "shared"}
     assert len(store.all()) == 2 * 30 + 2 * 30
