@@ -30,6 +30,9 @@ TROUBLE = (sqlite3.Error, OSError, UnicodeDecodeError)
 """What work on a file may raise; the last where SQLite's own message quotes a damaged file."""
 
 _ASIDE_MAX_BYTES = 256_000_000
+_DEBT_PAGES = 250
+"""So many pages (of 4 kB) may stand in the -wal and have no place in the database yet: a full disk has none."""
+
 PATIENCE_S = 10.0
 _ASIDE = re.compile(r"\.damaged-\d{8}-\d{6}(-\d+)?$")
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -180,11 +183,26 @@ def connect(path: Path, *, hold: Hold | None = None) -> Connection:
         _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 8000000")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_DEBT_PAGES}")
     except BaseException:
         connection.close()
         raise
     connection.hold = hold
     return connection
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether SQLite found no room; ``settle`` and another try may do, for the -wal begins anew in what it has then."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def settle(connection: sqlite3.Connection) -> None:
+    """Moves what stands in the -wal into the database, as far as disk and readers let it; for a disk that fills.
+
+    What is committed later then takes the place of what was there, and needs no more room.
+    """
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

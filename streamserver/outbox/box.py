@@ -17,6 +17,7 @@ from uuid import UUID
 from streamserver.core import failpoints
 from streamserver.core.errors import StoreError
 from streamserver.core.ids import Uuid7Source
+from streamserver.durable import settle
 from streamserver.durable.disk import free_bytes
 from streamserver.outbox import mending, rows
 from streamserver.outbox.clocks import ServiceClock, adopt_tries, boot_id
@@ -34,6 +35,8 @@ _PRUNE_EVERY = 256
 _EXPIRE_EVERY_S = 5.0
 _CLOCK_EVERY_S = 60.0
 _RETRY_STEP = 2000
+_SHORT = 4
+"""Below so many times ``Limits.min_free_bytes`` the file is kept such that marks need no more room."""
 
 
 _CLAIMED_ROW = "id = ? AND state = 0 AND next_try = ?"
@@ -242,7 +245,10 @@ class Outbox:
         if self._counters.pending + self._counters.dead and now - self._service.written_at >= _CLOCK_EVERY_S:
             self._file.write(lambda _connection: None)
         self._file.read(self._upkeep.give_back_space)
-        self._upkeep.back_up_when_due()
+        if self._is_short_of_space():
+            self._file.read(settle)
+        else:
+            self._upkeep.back_up_when_due()
         return changed
 
     def close(self) -> None:
@@ -257,6 +263,12 @@ class Outbox:
         self._upkeep.close()
         self._file.close()
         self._ownership.release()
+
+    def _is_short_of_space(self) -> bool:
+        try:
+            return free_bytes(self.path.parent) < _SHORT * self._limits.min_free_bytes
+        except OSError:
+            return False
 
     def _require_space(self) -> None:
         mark = self._limits.min_free_bytes

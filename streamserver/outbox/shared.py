@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from streamserver.core.errors import StoreError
-from streamserver.durable import is_damage, store_error
+from streamserver.durable import is_damage, is_full, settle, store_error
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -155,6 +155,9 @@ class SharedFile:
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         error = self._attempt(jobs)
+        if is_full(error) and self._connection is not None:
+            settle(self._connection)
+            error = self._attempt(jobs)
         if error is not None and is_damage(error):
             try:
                 self._mend(error)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from streamserver import durable
 from streamserver.core import failpoints
@@ -240,6 +240,11 @@ class TaskStore:
             durable.note(damage)
             self.damage = self.damage or damage
 
+    def settle(self) -> None:
+        """Leaves the file so that the next changes need as little room as can be; for a disk that is nearly full."""
+        with self._wrapped():
+            durable.settle(self._anchor)
+
     def back_up_if_due(self, interval_s: float, *, soon_after_change_s: float = 60.0) -> None:
         """Makes the backup anew every ``interval_s``, and ``soon_after_change_s`` after tasks came or went.
 
@@ -254,8 +259,7 @@ class TaskStore:
         self.check()
         durable.back_up(self._path, check=self._schema)
         self._upkeep.done()
-        with self._wrapped():  # a -wal that gets lost then takes little with it
-            self._anchor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.settle()  # a -wal that gets lost then takes little with it
 
     def close(self) -> None:
         """Closes all connections."""
@@ -283,7 +287,17 @@ class TaskStore:
             raise StoreDamagedError(f"{self._path}: {e}", cure="restart the server; the file is mended then") from e
 
     def _transaction(self, work: Callable[[Connection], Result], immediate: bool) -> Result:
-        with self._wrapped(), self._engine.connect() as plain:
+        with self._wrapped():
+            try:
+                return self._attempt(work, immediate)
+            except OperationalError as e:
+                if not durable.is_full(e.orig):
+                    raise
+                durable.settle(self._anchor)
+                return self._attempt(work, immediate)
+
+    def _attempt(self, work: Callable[[Connection], Result], immediate: bool) -> Result:
+        with self._engine.connect() as plain:
             connection = plain.execution_options(immediate=immediate)
             with connection.begin():
                 return work(connection)

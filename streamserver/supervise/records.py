@@ -95,14 +95,17 @@ class Records:
             return False
         return True
 
-    def back_up(self, now: float) -> None:
-        """Makes a backup when one is due; cheap otherwise."""
+    def tend(self, now: float, *, short_of_space: bool) -> None:
+        """Makes a backup when one is due, or room in the file when the disk has none; cheap otherwise."""
         try:
-            self._store.back_up_if_due(self._backup_interval_s)
+            if short_of_space:
+                self._store.settle()
+            else:
+                self._store.back_up_if_due(self._backup_interval_s)
         except StoreDamagedError:
             raise
         except StreamServerError as e:
-            self._complain(f"the task database cannot be backed up: {e}", now)
+            self._complain(f"the task database cannot be looked after: {e}", now)
 
     def _complain(self, message: str, now: float) -> None:
         """Logs trouble that comes in every round once in a while."""

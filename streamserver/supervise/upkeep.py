@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from streamserver.core.settings import Settings
-from streamserver.durable.disk import Ballast
+from streamserver.durable.disk import Ballast, shortage
 from streamserver.supervise.group import Group
 from streamserver.supervise.records import Records
 
@@ -22,6 +22,7 @@ class Upkeep:
     """
 
     def __init__(self, settings: Settings, records: Records) -> None:
+        self._settings = settings
         self._ballast = Ballast(settings.state_path, settings.disk_reserve_mb)
         self._records = records
         self._next_at = self._trim_at = 0.0
@@ -32,7 +33,8 @@ class Upkeep:
             return
         self._next_at = now + _INTERVAL_S
         self._ballast.tend()
-        self._records.back_up(now)
+        short_of_space = bool(shortage(self._settings.state_path, self._settings.disk_reserve_mb))
+        self._records.tend(now, short_of_space=short_of_space)
         if now >= self._trim_at:
             self._trim_at = now + _TRIM_INTERVAL_S
             for group in groups:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamserver.core.errors import StoreError
-from streamserver.outbox.box import Outbox
+from streamserver.durable.disk import free_bytes
+from streamserver.outbox.box import Limits, NewEvent, Outbox
 from tests.outbox.support import FILE, event, make, numbers
 
 
@@ -163,4 +164,23 @@ def test_a_disk_that_turned_read_only_is_no_damage(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
     outbox = make(small_disk)
     assert numbers(outbox) == [1] and not list(small_disk.glob("*.damaged-*"))
+    outbox.close()
+
+
+def test_on_a_disk_that_fills_up_marks_need_no_more_room(small_disk: Path) -> None:
+    limits = Limits(min_free_bytes=200_000)
+    outbox = Outbox(small_disk / "outbox.sqlite", limits=limits)
+    outbox.add([NewEvent(algorithm=0, body=b"x" * 20_000) for _ in range(20)])
+    wal = small_disk / "outbox.sqlite-wal"
+    assert wal.stat().st_size > 400_000, "what was added stands in the -wal, and has no place in the file yet"
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(free_bytes(small_disk) - 600_000))
+    outbox.maintain()
+    fill(small_disk)
+    for _ in range(60):
+        for found in outbox.claim(1):
+            outbox.failed(found.id, 0.0, "nobody is there")
+    for found in outbox.claim(20):
+        outbox.delivered([found.id])
+    assert (outbox.counters.delivered, outbox.counters.pending) == (20, 0)
     outbox.close()
