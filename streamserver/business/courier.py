@@ -23,7 +23,7 @@ from streamserver.business.visit import Outcome, Visit
 from streamserver.core import exitcodes, logs
 from streamserver.core.errors import StreamServerError
 from streamserver.core.leftovers import DRAINED_FILE, LIST_FILE, STATUS_FILE, read_list
-from streamserver.core.processes import die_with_parent
+from streamserver.core.processes import die_with_parent, settle_memory
 from streamserver.core.settings import Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus, CourierStatus
 
@@ -83,6 +83,7 @@ def _log_to_file(state: Path, settings: Settings) -> None:
 
 
 def _run(courier: Courier, commands: queue.SimpleQueue[str]) -> None:
+    settle_memory()
     beat_at = empty_since = time.monotonic()
     while True:
         now = time.monotonic()

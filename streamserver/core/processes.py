@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 from collections.abc import Container
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+def settle_memory() -> None:
+    """Takes what start-up has made out of the garbage collector's sight; for a process that runs for months.
+
+    A full collection comes when a quarter of what it looks at is new. With a hundred thousand objects of modules among
+    that, rings of garbage would pile up for hours and look like a leak.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def end_with_the_reader() -> None:

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from streamserver.core import failpoints
 from streamserver.core.errors import PortError, StoreDamagedError, StreamServerError
-from streamserver.core.processes import bury_strangers
+from streamserver.core.processes import bury_strangers, settle_memory
 from streamserver.core.settings import Settings
 from streamserver.core.states import ALIVE, TaskState, may_follow
 from streamserver.launchers.base import Launcher
@@ -125,6 +125,7 @@ class Supervisor:
         _log.info("supervisor of %s started, pid %d", self._settings.state_path, os.getpid())
         remove_temporary_files(self._settings.state_path)
         remove_old_slots(self._settings.state_path)
+        settle_memory()
         try:
             while not stop.is_set():
                 self._beat()

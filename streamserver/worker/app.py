@@ -21,6 +21,7 @@ from streamserver.core.errors import (
     SourceMissingError,
     StreamServerError,
 )
+from streamserver.core.processes import settle_memory
 from streamserver.core.settings import Settings
 from streamserver.engine.runner import STOP_TIMEOUT_S, Runner
 from streamserver.worker.heartbeat import Heartbeat
@@ -128,6 +129,7 @@ class App:
                 start_loop=self._heartbeat.start_loop,
             )
             self._runner = runner
+            settle_memory()
             if not self._signal_number:
                 with self._preview(studio):
                     self._left_behind = runner.run()

@@ -91,18 +91,18 @@ class _Trial:
     def while_alarms_flow(self, steps: list[int]) -> None:
         """After each step alarms are still raised and delivered, by the same processes."""
         port = wait_client(self._server, _TASK)
-        before = self._server.processes()
+        before, restarts = self._server.processes(), self._restarts()
         self._feeder.start(port, pause_s=0.02)
         for step in steps:
             self._set(step)
             self._feeder.wait_promised(5)
             self._wait_delivered(f"step {step:+d} s while alarms flow")
         self._feeder.stop()
-        self._check_same(before)
+        self._check_same(before, restarts)
 
     def while_they_wait(self, steps: list[int]) -> None:
         """After each step the receiver, which refuses all, is asked no more often; after its return all arrives."""
-        before = self._server.processes()
+        before, restarts = self._server.processes(), self._restarts()
         self._receivers.set_mode(Mode.UNAVAILABLE)
         self._feeder.raise_alarms(wait_client(self._server, _TASK), _BACKLOG)
         for step in steps:
@@ -114,7 +114,7 @@ class _Trial:
             if posts > _MOST_POSTS:
                 self.complaints.append(f"{posts} POSTs in {self._quiet_s:g} s after a step of {step:+d} s")
         self._wait_return("while alarms wait")
-        self._check_same(before)
+        self._check_same(before, restarts)
 
     def across_a_restart(self, step: int) -> None:
         """What waits when the server stops is delivered by the next one, whose clock is another."""
@@ -159,12 +159,15 @@ class _Trial:
 
         wait_for(lambda: not missing(), f"{when}: all {len(promised)} alarms come", missing)
 
-    def _check_same(self, before: dict[int, str]) -> None:
-        """Nothing was started anew, nothing was given up."""
+    def _restarts(self) -> int:
+        return int(self._server.query(_TASK)["Restarts"])
+
+    def _check_same(self, before: dict[int, str], restarts: int) -> None:
+        """Nothing was started anew since ``before``, nothing was given up."""
         if gone := {pid: line for pid, line in before.items() if pid not in self._server.processes()}:
             self.complaints.append(f"processes ended: {gone}")
-        if restarts := self._server.query(_TASK)["Restarts"]:
-            self.complaints.append(f"{restarts} restarts")
+        if more := self._restarts() - restarts:
+            self.complaints.append(f"{more} restarts")
         for file in self._server.state_dir.glob(f"tasks/*/{CLIENT_FILE}"):
             status = ClientStatus.read(file)
             if status is not None and status.dropped + status.dead + status.lost:
