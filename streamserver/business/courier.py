@@ -23,7 +23,7 @@ from streamserver.business.visit import Outcome, Visit
 from streamserver.core import exitcodes, logs
 from streamserver.core.errors import StreamServerError
 from streamserver.core.leftovers import DRAINED_FILE, LIST_FILE, STATUS_FILE, read_list
-from streamserver.core.processes import die_with_parent, settle_memory
+from streamserver.core.processes import Sweeper, die_with_parent
 from streamserver.core.settings import Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus, CourierStatus
 
@@ -83,7 +83,7 @@ def _log_to_file(state: Path, settings: Settings) -> None:
 
 
 def _run(courier: Courier, commands: queue.SimpleQueue[str]) -> None:
-    settle_memory()
+    sweeper = Sweeper()
     beat_at = empty_since = time.monotonic()
     while True:
         now = time.monotonic()
@@ -91,6 +91,7 @@ def _run(courier: Courier, commands: queue.SimpleQueue[str]) -> None:
             beat_at = now + BEAT_INTERVAL_S
             courier.read_list()
             courier.beat()
+            sweeper.tend()
         courier.step(now)
         empty_since = now if courier.busy else empty_since
         if now - empty_since > IDLE_S:

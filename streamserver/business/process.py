@@ -23,7 +23,7 @@ from streamserver.business.session import AlgorithmSession
 from streamserver.business.upkeep import TendedOutbox
 from streamserver.core import exitcodes, logs
 from streamserver.core.errors import ConfigError, PortError, SampleError, StreamServerError
-from streamserver.core.processes import die_with_parent, settle_memory
+from streamserver.core.processes import Sweeper, die_with_parent
 from streamserver.core.settings import PROJECT_DIR, Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus
 from streamserver.outbox.box import Outbox
@@ -173,9 +173,10 @@ class _Client:
     def _loop(self) -> None:
         if self._draining:
             self._begin_drain()
-        settle_memory()
+        sweeper = Sweeper()
         while True:
             self._beat()
+            sweeper.tend()
             if self._draining and self._drained():
                 _log.info("nothing is left to deliver")
                 return

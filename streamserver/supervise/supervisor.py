@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from streamserver.core import failpoints
 from streamserver.core.errors import PortError, StoreDamagedError, StreamServerError
-from streamserver.core.processes import bury_strangers, settle_memory
+from streamserver.core.processes import Sweeper, bury_strangers
 from streamserver.core.settings import Settings
 from streamserver.core.states import ALIVE, TaskState, may_follow
 from streamserver.launchers.base import Launcher
@@ -125,10 +125,11 @@ class Supervisor:
         _log.info("supervisor of %s started, pid %d", self._settings.state_path, os.getpid())
         remove_temporary_files(self._settings.state_path)
         remove_old_slots(self._settings.state_path)
-        settle_memory()
+        sweeper = Sweeper()
         try:
             while not stop.is_set():
                 self._beat()
+                sweeper.tend()
                 try:
                     self.tick()
                 except StoreDamagedError:

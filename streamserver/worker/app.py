@@ -21,7 +21,7 @@ from streamserver.core.errors import (
     SourceMissingError,
     StreamServerError,
 )
-from streamserver.core.processes import settle_memory
+from streamserver.core.processes import Sweeper
 from streamserver.core.settings import Settings
 from streamserver.engine.runner import STOP_TIMEOUT_S, Runner
 from streamserver.worker.heartbeat import Heartbeat
@@ -92,6 +92,7 @@ class App:
         self._failure: Exception | None = None
         self._left_behind: list[str] = []
         self._signal_number = 0
+        self._sweeper: Sweeper | None = None
 
     def run(self) -> Ending:
         """Runs until the channels have ended, something failed or a signal came. Main thread only."""
@@ -114,6 +115,8 @@ class App:
         self._signal_number = number
 
     def _beat(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.tend()
         runner = self._runner
         if runner is None:
             self._heartbeat.beat(None)
@@ -129,7 +132,7 @@ class App:
                 start_loop=self._heartbeat.start_loop,
             )
             self._runner = runner
-            settle_memory()
+            self._sweeper = Sweeper()
             if not self._signal_number:
                 with self._preview(studio):
                     self._left_behind = runner.run()
