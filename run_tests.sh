@@ -11,4 +11,5 @@ ensure_test_packages
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
-exec .venv/bin/python -m pytest -n "${TEST_WORKERS:-auto}" "$@"
+# Many tests wait rather than compute, so one more worker than there are cores.
+exec .venv/bin/python -m pytest -n "${TEST_WORKERS:-$(($(nproc) + 1))}" "$@"
