@@ -222,8 +222,12 @@ def _lock(settings: Settings) -> lock.SupervisorLock | None:
 def _supervise(settings: Settings, held: lock.SupervisorLock, stop: threading.Event) -> None:
     from streamserver.supervise.supervisor import Supervisor
 
-    store = TaskStore(store_url(settings.state_path))
     try:
-        Supervisor(settings, store, beat=held.beat).run(stop)
-    finally:
-        store.close()
+        store = TaskStore(store_url(settings.state_path))
+        try:
+            Supervisor(settings, store, beat=held.beat).run(stop)
+        finally:
+            store.close()
+    except (StreamServerError, OSError):
+        held.beat()  # raises StateLostError where the folder is gone, which is the cause then
+        raise

@@ -123,11 +123,21 @@ def test_without_a_guard_what_is_gone_is_opened_anew(tmp_path: Path, loss: Calla
     assert "Traceback" not in output
 
 
+def _remove_once_at_work(state: Path) -> None:
+    """Removes the folder when the supervisor's loop runs, which makes the ballast in its first round."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not (state / "ballast").exists():
+        assert time.monotonic() < deadline, "the supervisor never came to its loop"
+        time.sleep(0.05)
+    while state.exists():  # what it writes meanwhile makes the removal fail now and then
+        shutil.rmtree(state, ignore_errors=True)
+
+
 def test_a_loss_that_comes_again_and_again_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMSERVER_STARTED_ANEW", f"{time.monotonic()} " * fresh_start.MOST)
     state = tmp_path / "state"
     with _running([sys.executable, "server.py"], state, _free_port()) as process:
-        shutil.rmtree(state)
+        _remove_once_at_work(state)
         output, _ = process.communicate(timeout=_PATIENCE_S)
     assert process.returncode == exitcodes.STATE_LOST
     assert "was removed while it was in use" in output
