@@ -14,7 +14,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -53,6 +53,7 @@ class PictureServer(socketserver.ThreadingTCPServer):
 
     Args:
         place: host and port.
+        endpoints: path -> who takes what is posted there. Given here, for the first request may come at once.
 
     Raises:
         OSError: it cannot listen there.
@@ -63,9 +64,9 @@ class PictureServer(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 32
 
-    def __init__(self, place: tuple[str, int]) -> None:
+    def __init__(self, place: tuple[str, int], endpoints: Mapping[str, Take]) -> None:
         self.address_family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
-        self._endpoints: dict[str, Take] = {}
+        self._endpoints = dict(endpoints)
         self._deadlines: dict[socket.socket, float] = {}
         self._resting: dict[socket.socket, None] = {}
         """Connections that were answered and have asked nothing since, the longest first."""

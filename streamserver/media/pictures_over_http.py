@@ -127,8 +127,8 @@ class _Ports:
         with self._lock:
             server = self._servers.get(address.place)
             if server is None:
-                server = self._servers[address.place] = _listen(address)
-            if not server.add(address.path, inbox.take):
+                self._servers[address.place] = _listen(address, inbox)
+            elif not server.add(address.path, inbox.take):
                 raise SourceMissingError(
                     f"another channel takes the pictures of port {address.port}, path '{address.path}'",
                     cure="give each channel a path of its own",
@@ -157,9 +157,9 @@ def _endpoint(address: PicturesAddress) -> Iterator[_Inbox]:
         _ports.close(address)
 
 
-def _listen(address: PicturesAddress) -> PictureServer:
+def _listen(address: PicturesAddress, inbox: _Inbox) -> PictureServer:
     try:
-        return PictureServer(address.place)
+        return PictureServer(address.place, {address.path: inbox.take})
     except OSError as e:
         problem = f"port {address.port} of {address.host} cannot be listened at: {e.strerror or e}"
         if e.errno == errno.EACCES:
