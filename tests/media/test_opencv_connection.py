@@ -177,7 +177,7 @@ def test_a_host_that_never_answers_is_named(scheme: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(opencv_connection, "_ASK_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live/cam"
-        assert why_not(spec(url, scheme.upper())) == "no answer in time"
+        assert why_not(spec(url, scheme.upper(), stalled_after_s=0.5)) == "no answer in time"
 
 
 def test_a_port_where_nothing_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_port_where_nothing_comes_is_named(monkeypatch: pytest.MonkeyPatch) ->
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        assert why_not(spec(f"udp://127.0.0.1:{port}", "UDP")) == "nothing has come at this port"
+        assert why_not(spec(f"udp://127.0.0.1:{port}", "UDP", stalled_after_s=0.5)) == "nothing has come at this port"
 
 
 def test_a_port_that_another_program_has_is_named() -> None:
