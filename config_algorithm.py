@@ -15,6 +15,7 @@ map_type = {
     2: "license_area_intrusion",
     3: "yolov5",
     6: "area_intrusion",
+    7: "passenger_flow",
     16: "license_plate_recognition",
 }
 

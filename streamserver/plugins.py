@@ -11,7 +11,6 @@ web process and the supervisor use this module.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import keyword
@@ -20,13 +19,13 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from streamserver.core.errors import BadRequestError, SampleError
 from streamserver.core.imports import BrokenModule, describe_error, fresh_imports, places_of
+from streamserver.core.map_type import literal_map_type
 from streamserver.core.reports import checked_report
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.plugin_api import GraphOverrides
@@ -60,7 +59,7 @@ def known_types(*, project: Path = PROJECT_DIR) -> dict[int, str]:
     Raises:
         SampleError: ``map_type`` is missing or holds something else than numbers from 1 and names.
     """
-    table = _literal_map_type(project)
+    table = literal_map_type(project / f"{_CONFIG}.py")
     if table is None:
         with _fresh(project):
             table = getattr(_import_config(project)[0], "map_type", None)
@@ -190,6 +189,15 @@ class Algorithm:
         for name in up_list:
             if not isinstance(name, str | int):
                 raise self._error("logic", f"put {name!r} into up_list; names are strings or numbers")
+
+    def memory(self, state: Any) -> Any:
+        """What the state wants to be remembered across restarts, JSON values; ``None`` for one that wants nothing."""
+        found = getattr(state, "memory", None)
+        return self._call("memory", found) if callable(found) and callable(getattr(state, "recall", None)) else None
+
+    def recall(self, state: Any, memory: Any) -> None:
+        """Gives a new state what ``memory`` returned before a restart, or before the source started over."""
+        self._call("recall", state.recall, memory)
 
     def trans_json(self, json_data: dict[str, Any], task_id: str, type_: int, up_list: list[Any]) -> dict[str, Any]:
         """One frame and the names to report to a report (CONTRACT 6.3, no ``SrcID``), its numbers checked.
@@ -335,35 +343,6 @@ def _import_config(project: Path) -> tuple[ModuleType, dict[str, SampleError]]:
             broken[name] = _import_error(name, e, project)
             for module in (f"samples.{name}", f"samples.{name}.{name}"):
                 sys.modules[module] = BrokenModule(module)
-
-
-def _literal_map_type(project: Path) -> Mapping[Any, Any] | None:
-    """``map_type`` where it is written out, without running anything; ``None`` where it is computed."""
-    file = project / f"{_CONFIG}.py"
-    try:
-        return _map_type_in(file.read_bytes(), file)
-    except (OSError, SyntaxError, ValueError) as e:
-        raise SampleError(f"{file}: cannot be read: {e}", cure="correct it") from e
-
-
-@lru_cache(maxsize=4)
-def _map_type_in(source: bytes, file: Path) -> Mapping[Any, Any] | None:
-    """``_literal_map_type`` of one version of the file: every request asks, and the file hardly ever changes."""
-    tree = ast.parse(source, str(file))
-    outside = [node for node in tree.body if not isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    mentions = [n for node in outside for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == "map_type"]
-    values = [node.value for node in outside if isinstance(node, ast.Assign) and node.targets == mentions]
-    if len(values) != 1 or not isinstance(values[0], ast.Dict):
-        return None
-    try:
-        keys = [ast.literal_eval(key) if key else None for key in values[0].keys]
-        table = dict(ast.literal_eval(values[0]))
-    except ValueError:
-        return None
-    twice = [key for position, key in enumerate(keys) if key in keys[:position]]
-    if twice:
-        raise SampleError(f"{file}: map_type: {twice[0]!r} is there twice", cure="give each algorithm its own number")
-    return table
 
 
 def _config_dir_of(project: Path, name: str) -> Path:

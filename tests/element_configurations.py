@@ -17,6 +17,20 @@ _FILTER: dict[str, Any] = {
     "areas": [[{"left": 1, "top": 2}, {"left": 1, "top": 9}]],
     "times": [{"time_start": "00 00 00", "time_end": "23 59 59"}],
 }
+_CONDITIONS: dict[str, Any] = {
+    "classes": [0],
+    "thresholds": {"0": 0.5},
+    "min_px": 1,
+    "max_px": 9,
+    "schedule": {"zone": "Europe/Berlin", "windows": [{"day": 0, "start": 0, "end": 60}]},
+    "exclude": [[[0, 0], [9, 0], [9, 9]]],
+}
+_RULE: dict[str, Any] = {
+    "kind": "cross",
+    "lines": [[[0, 0], [9, 9], [9, 20]]],
+    "include": [[[0, 0], [9, 0], [9, 9]]],
+    "events": ["enter"],
+}
 _DETECTOR: dict[str, Any] = {"model_path": "m", "threshold_conf": 0.5, "threshold_nms": 0.5, "roi": _ROI}
 _PUSH: dict[str, Any] = {"ip": "127.0.0.1", "port": 1, "path": "/x"}
 _ENCODE: dict[str, Any] = {"enc_fmt": "h264_bm", "pix_fmt": "I420", "ip": "127.0.0.1", "prefix": "x"}
@@ -31,7 +45,7 @@ CONFIGURATIONS: Mapping[str, list[dict[str, Any]]] = {
         {**_DETECTOR, "threshold_conf": {"a": 0.5}, "class_names_file": NAMES},
     ],
     "motion": [{"roi": _ROI}],
-    "retinaface": [{"model_path": "m", "threshold_nms": 0.4, **_PIXELS}],
+    "retinaface": [{"model_path": "m", "threshold_nms": 0.4, "roi": _ROI, **_PIXELS}],
     "resnet": [
         {"model_path": "m", **_PIXELS, "task_type": task, "roi": _ROI, "class_names_file": NAMES}
         for task in ("SingleLabel", "FeatureExtract", "MultiLabel")
@@ -65,7 +79,8 @@ CONFIGURATIONS: Mapping[str, list[dict[str, Any]]] = {
     "vote": [{}],
     "filter": [
         {"rules": [{"channel_id": 0, "filters": [_FILTER | {"mode": "cross"}]}]},
-        {"rules": [{"channel_id": 0, "filters": [_FILTER | {"alert_first_frames": 1}]}]},
+        {"rules": [{"channel_id": 0, "filters": [_FILTER | {"alert_first_frames": 1, "conditions": _CONDITIONS}]}]},
+        {"rules": [{"channel_id": 0, "filters": [{"rule": _RULE, "conditions": {}, "classes": [0]}]}]},
     ],
     "osd": [
         {"osd_type": "DET", "class_names_file": NAMES},

@@ -18,6 +18,7 @@ from streamserver.core.messages import parse_create, parse_task_id
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.elements.http_push import RETRY_S
 from streamserver.engine.element import ElementContext
+from streamserver.geometry.rules.rule import RuleKind, RuleSpec
 from streamserver.geometry.rules.spec import FilterSpec
 from streamserver.geometry.tracking.byte_tracker import ByteTrackOptions
 from streamserver.vision.motion import MotionOptions
@@ -119,6 +120,10 @@ def test_the_manual_names_no_element_that_does_not_exist() -> None:
         ("filter", "alert_frame_skip_nums", FilterSpec.__dataclass_fields__["every"].default),
         ("filter", "trajectory_interval", FilterSpec.__dataclass_fields__["interval"].default),
         ("filter", "max_lost", FilterSpec.__dataclass_fields__["max_lost"].default),
+        *(
+            ("filter", key, getattr(RuleSpec(kind=RuleKind.AREA), key))
+            for key in ("share", "dwell_s", "occupancy_above", "cooldown_s", "rearm_s", "both_ways", "best_picture")
+        ),
         ("http_push", "retry_s", RETRY_S),
     ],
 )
@@ -126,13 +131,18 @@ def test_the_defaults_of_elements_are_those_of_the_code(name: str, key: str, def
     assert json.loads(default_of(name, key)) == default
 
 
-def test_the_example_of_a_filter_is_one() -> None:
-    [example] = re.findall(r"^```json\n(.*?)^```", section("filter"), re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("number", [0, 1], ids=["sophon-stream's", "ours"])
+def test_the_examples_of_a_filter_are_some(number: int) -> None:
+    examples = re.findall(r"^```json\n(.*?)^```", section("filter"), re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    configure = json.loads(examples[number])
+    if number:
+        configure = {"configure": {"rules": [{"channel_id": 0, "filters": [configure]}]}}
     context = ElementContext(
         element_id=1,
         name="filter",
         config_file="docs",
-        configure=json.loads(example)["configure"],
+        configure=configure["configure"],
         settings=Settings(),
         base_dir=PROJECT_DIR,
     )
@@ -224,6 +234,7 @@ def test_bodies_in_the_manuals_are_accepted(manual: str, endpoint: str, body: st
             2: "license_area_intrusion",
             3: "yolov5",
             6: "area_intrusion",
+            7: "passenger_flow",
             16: "license_plate_recognition",
         }
         parse_create(

@@ -108,6 +108,7 @@ class TestLineFilters:
             "times": [{"time_start": "00 00 00", "time_end": "23 59 59"}],
             "alert_first_frame": 20,
             "alert_frame_skip_nums": 300,
+            "conditions": {"min_px": 30, "max_px": 250},
         }
         assert "direction" not in second and second["areas"] == [[{"left": 1, "top": 2}, {"left": 3, "top": 4}]]
 

@@ -278,7 +278,7 @@ def test_what_is_missing_is_named(project: Path) -> None:
 class TestKnownTypes:
     def test_of_the_project_are_those_of_the_issue(self) -> None:
         expected = {1: "tripwire", 2: "license_area_intrusion", 3: "yolov5", 6: "area_intrusion"}
-        assert plugins.known_types() == expected | {16: "license_plate_recognition"}
+        assert plugins.known_types() == expected | {7: "passenger_flow", 16: "license_plate_recognition"}
 
     @pytest.mark.parametrize(
         "text",

@@ -1,4 +1,4 @@
-"""When template reports: what it counts and how long."""
+"""What template looks for, and when it reports with an engine that knows no rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ template_classes = (0,)
 
 
 def new_state(algorithm: Mapping[str, Any]) -> Presence[str]:
-    """The memory of one algorithm of one task.
+    """The memory of one algorithm of one task, for engines that know no rules.
 
     Args:
         algorithm: its entry of the task.

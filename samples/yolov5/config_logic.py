@@ -1,4 +1,4 @@
-"""When yolov5 reports: what it counts and how long."""
+"""What yolov5 looks for, and when it reports with an engine that knows no rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ yolov5_classes = COCO_CLASSES
 
 
 def new_state(algorithm: Mapping[str, Any]) -> Presence[str]:
-    """The memory of one algorithm of one task.
+    """The memory of one algorithm of one task, for engines that know no rules.
 
     Args:
         algorithm: its entry of the task.

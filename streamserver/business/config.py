@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streamserver.core.errors import ConfigError
+from streamserver.core.revision import read_revision
 from streamserver.core.secrets import register
 from streamserver.core.settings import Settings
 from streamserver.core.urls import is_http_url, mask_credentials, masked
@@ -39,6 +40,7 @@ class ClientConfig:
         replayable: the same frames come again after a restart, so an event at the same place is the same event.
         outbox_file: where alarms wait.
         task_dir: the task's folder, for status and logs; ``None`` by hand: no status, log to stderr.
+        revision: of the task's files, noted before they were read; 0 by hand.
     """
 
     run: str
@@ -51,6 +53,7 @@ class ClientConfig:
     algorithms: tuple[AlgorithmSpec, ...]
     outbox_file: Path
     task_dir: Path | None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +98,13 @@ def config_of(
 
 def load_config(file: Path) -> ClientConfig:
     """Reads client.json, as docs/architecture.md gives it; its folder is the task's folder."""
+    task_dir = file.resolve().parent
+    revision = read_revision(task_dir)
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"{file}: cannot be read: {e}") from e
     read = _Reader(str(file), "$", content)
-    task_dir = file.resolve().parent
     entries = read.get("algorithms", list)
     algorithms = tuple(_algorithm(_Reader(str(file), f"$.algorithms[{i}]", entry)) for i, entry in enumerate(entries))
     if [algorithm.index for algorithm in algorithms] != list(range(len(algorithms))):
@@ -116,6 +120,7 @@ def load_config(file: Path) -> ClientConfig:
         algorithms=algorithms,
         outbox_file=task_dir / "outbox.sqlite",
         task_dir=task_dir,
+        revision=revision,
     )
 
 

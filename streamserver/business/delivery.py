@@ -37,6 +37,18 @@ def make_reporter(outbox: Outbox, *, report_urls: Sequence[str], task_id: str, s
     return Reporter(outbox, receivers, archive)
 
 
+def readdress(reporter: Reporter, *, report_urls: Sequence[str], task_id: str, settings: Settings) -> None:
+    """Sends a reporter's alarms to other addresses from now on; those that stay keep what is known of them.
+
+    Raises:
+        ConfigError: an address is no http or https address; nothing changes.
+    """
+    known = {receiver.key: receiver for receiver in reporter.receivers}
+    urls = dict.fromkeys(report_urls)
+    if list(urls) != list(known):
+        reporter.readdress([known.get(url) or _receiver(url, task_id, settings) for url in urls])
+
+
 def _receiver(url: str, task_id: str, settings: Settings) -> Receiver:
     def make() -> HttpSink:
         return HttpSink(
@@ -49,4 +61,4 @@ def _receiver(url: str, task_id: str, settings: Settings) -> Receiver:
 
     make()  # an address that cannot be used is told now, not with the first alarm
     slots = Slots(settings.state_path / RECEIVERS_DIR, url, settings.report_concurrency)
-    return Receiver(masked(url), make, slots=slots)
+    return Receiver(masked(url), make, key=url, slots=slots)

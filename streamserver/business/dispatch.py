@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from streamserver.business.posting import Errand, Post, Posters
+from streamserver.business.posting import GONE, Errand, Post, Posters, renumber
 from streamserver.business.receiver import Receiver
 from streamserver.business.routing import REFUSALS, Routing, is_refused, retry_delay_s
 from streamserver.business.slots import Slot
@@ -34,10 +34,8 @@ _IN_HAND = 8
 IDLE_S = 30.0
 """After so long without work, threads and connections are let go."""
 
-_NOTHING_CAME_S = 0.1
-_EARLY_S = 2.0
+_NOTHING_CAME_S, _EARLY_S, _COUNT_AT_ONCE = 0.1, 2.0, 100
 _SLOT_WAIT_S = (0.02, 0.06)
-_COUNT_AT_ONCE = 100
 
 
 class Dispatch:
@@ -47,7 +45,7 @@ class Dispatch:
     when one is late. When all have failed it waits its own random back-off. While no address takes any, single alarms
     (or mere connections, where nobody listens) are the probes, and the first success makes all that wait due. What
     every address refuses for a reason that lies in the alarm costs only that alarm a wait, and makes it a dead letter
-    in the end.
+    in the end. When the addresses change, POSTs under way come to their end and count.
 
     Args:
         outbox: where alarms come from and their fate is written.
@@ -78,30 +76,39 @@ class Dispatch:
         self._posters = posters
         self._clock = clock
         self._jitter = jitter
-        copy = Receiver(archive.name, lambda: archive, jitter=jitter) if archive is not None else None
-        self._archive = copy if receivers else None
-        self._archive_is_all = copy is not None and not receivers
-        self._receivers = list(receivers) or ([copy] if copy is not None else [])
-        self._routing = Routing([receiver.breaker for receiver in self._receivers])
+        self._copy = Receiver(archive.name, lambda: archive, jitter=jitter) if archive is not None else None
+        self._receivers: list[Receiver] = []
         self._ready: deque[Errand] = deque()
         self._posts: list[Post] = []
         self._delivered: list[str] = []
         self._to_write: deque[Callable[[], object]] = deque()
+        self.readdress(receivers)
         self._all_due = False
-        for receiver in self._receivers:
-            receiver.recall(clock())
         self._out_since: float | None = None
         self._recall = True
         """Alarms may wait because of an outage that this process has not seen; the first answer makes all due."""
-        self._early_at = clock()
+        self._early_at = self._busy_at = clock()
         self._blocked = self._nothing_came = False
-        self._busy_at = clock()
         self._rests = True
 
     @property
     def outage(self) -> bool:
         """True while no address takes alarms."""
         return self._routing.outage
+
+    def readdress(self, receivers: Sequence[Receiver]) -> None:
+        """Goes on with other addresses, at once where one is new; those that stay are the same objects."""
+        before = self._receivers
+        self._receivers = list(receivers) or ([self._copy] if self._copy is not None else [])
+        self._archive = self._copy if receivers else None
+        self._routing = Routing([receiver.breaker for receiver in self._receivers])
+        renumber(self._posts, self._ready, before, self._receivers)
+        for receiver in set(self._receivers) - set(before):
+            receiver.recall(self._clock())
+            self._all_due = True
+        for receiver in set(before) - set(self._receivers):
+            receiver.rest()
+            self.last_error = ""  # it may have been this one's; another's comes again
 
     def hurry(self) -> None:
         """Makes everything that waits due, but for what Retry-After asked for."""
@@ -261,14 +268,15 @@ class Dispatch:
         """Takes in a post that is done: what it says of the address, then of the alarm."""
         self._posts.remove(post)
         self._note_address(post)
+        if post.index == GONE:
+            post.receiver.rest()
         errand, error = post.errand, post.error
         if error is not None and (errand is None or not errand.settled):
             self.last_error = str(error)
         if errand is None:
             return
         errand.under_way -= 1
-        if self._archive_is_all or post.archive_error is not None:
-            self._note_archive(errand, post.error if self._archive_is_all else post.archive_error)
+        self._note_archive(errand, post.error if post.receiver is self._copy else post.archive_error)
         if errand.settled:
             return
         if error is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from streamserver.outbox.box import PendingEvent
 from streamserver.sinks.sink import Alarm
 
 _log = logging.getLogger(__name__)
+
+GONE = -1
+"""The index of an address that the task has no more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +49,7 @@ class Post:
     """One POST of an alarm to one address, or without an ``errand`` only a connection to see whether anybody is there.
 
     Attributes:
-        index: the address's place in the task's list.
+        index: the address's place in the task's list; ``GONE`` once it has none.
         probe: the address's breaker was open when it began.
         archive: writes the local copy first.
         late: it took too long, and another address was asked.
@@ -87,6 +90,27 @@ class Post:
         finally:
             self.ended_at = clock()
             self.slot.release()
+
+
+def renumber(
+    posts: Collection[Post], errands: Iterable[Errand], before: Sequence[Receiver], after: Sequence[Receiver]
+) -> None:
+    """Makes what is under way or in hand speak of addresses by their places in another list.
+
+    Args:
+        posts: those under way; their alarms are included.
+        errands: alarms in hand besides.
+        before: the addresses as they were numbered.
+        after: as they are from now on.
+    """
+    place = {receiver: index for index, receiver in enumerate(after)}
+    moved = {index: place[receiver] for index, receiver in enumerate(before) if receiver in place}
+    for post in posts:
+        post.index = place.get(post.receiver, GONE)
+    under_way = (post.errand for post in posts if post.errand is not None)
+    for errand in {*errands, *under_way}:
+        errand.start = moved.get(errand.start, 0)
+        errand.asked = {moved[index] for index in errand.asked if index in moved}
 
 
 class Posters(Protocol):

@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,16 +15,17 @@ from pathlib import Path
 
 from streamserver import plugins
 from streamserver.business.app import MAX_BODY_BYTES, create_app
-from streamserver.business.config import ClientConfig, config_of, make_parser
-from streamserver.business.delivery import make_reporter
+from streamserver.business.config import ClientConfig, config_of, load_config, make_parser
+from streamserver.business.delivery import make_reporter, readdress
 from streamserver.business.opening import last_status, open_outbox, show_counters, show_errors
 from streamserver.business.reporter import Reporter
 from streamserver.business.server import AppServer
 from streamserver.business.session import AlgorithmSession
 from streamserver.business.upkeep import TendedOutbox
-from streamserver.core import exitcodes, logs
+from streamserver.core import exitcodes, failpoints, logs
 from streamserver.core.errors import ConfigError, PortError, SampleError, StreamServerError
 from streamserver.core.processes import Sweeper, die_with_parent
+from streamserver.core.revision import read_revision
 from streamserver.core.settings import PROJECT_DIR, Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus
 from streamserver.outbox.box import Outbox
@@ -88,6 +90,8 @@ class _Client:
         self._known = replace(self._status)
         self._outbox = TendedOutbox(self._open_outbox, on_open=self._make_reporter, on_change=self._wake_reporter)
         self._reporter: Reporter | None = None
+        self._addressing = threading.Lock()
+        """Of the reporter and its addresses: it may be made by the thread that opens the outbox."""
         self._draining = False
         self._sessions: list[AlgorithmSession] = []
         self._server: AppServer | None = None
@@ -120,6 +124,45 @@ class _Client:
         logs.configure(level=self._settings.log_level, file=file, role="client", hold_repeats=True)
         self._beat()
 
+    def _look_for_update(self) -> None:
+        """Takes over what ``/task/update`` has changed in client.json; whatever goes wrong, what runs goes on."""
+        folder = self._config.task_dir
+        found = read_revision(folder) if folder is not None else 0
+        if folder is None or found in (0, self._config.revision):
+            return
+        failpoints.hit("update.read")
+        problem = ""
+        try:
+            config = load_config(folder / "client.json")
+            if not found == config.revision == read_revision(folder):
+                return  # the files are being written again
+            self._take_over(config)
+        except StreamServerError as e:
+            if read_revision(folder) != found:
+                return
+            problem = f"revision {found} is not in force: {e}"
+            _log.error("%s", problem)
+        self._config = replace(self._config, revision=found)
+        self._status.update_problem = problem
+        if not problem:
+            self._status.revision = found
+            failpoints.hit("update.taken")
+            _log.info("revision %d is in force", found)
+
+    def _take_over(self, config: ClientConfig) -> None:
+        """Raises ``ConfigError`` or ``SampleError``; of several algorithms, those before the broken one go on anew."""
+        mine = self._config
+        if [(one.type, one.name) for one in config.algorithms] != [(one.type, one.name) for one in mine.algorithms]:
+            raise ConfigError("client.json has other algorithms than this process", cure="restart the task")
+        with self._addressing:
+            self._config = replace(mine, report_urls=config.report_urls, algorithms=config.algorithms)
+            if self._reporter is not None:
+                readdress(
+                    self._reporter, report_urls=config.report_urls, task_id=config.task_id, settings=self._settings
+                )
+        for session, spec in zip(self._sessions, config.algorithms, strict=False):  # none where it only delivers
+            session.renew(spec)
+
     def _open(self, *, listen: bool) -> None:
         """Opens the outbox and the port; without an outbox, which is tried again, alarms are refused."""
         config = self._config
@@ -131,6 +174,7 @@ class _Client:
             self._server.start()
             self._status.ready, self._status.port = True, self._server.port
             _log.info("task %r: listening on %s:%d", config.task_id, config.host, self._server.port)
+        self._status.revision = config.revision
         if self._reporter is not None:
             self._reporter.start()
         self._outbox.start()
@@ -140,10 +184,11 @@ class _Client:
 
     def _make_reporter(self, outbox: Outbox) -> None:
         """A client that cannot listen must not begin to deliver: what is under way when it ends may come twice."""
-        config = self._config
-        self._reporter = make_reporter(
-            outbox, report_urls=config.report_urls, task_id=config.task_id, settings=self._settings
-        )
+        with self._addressing:
+            config = self._config
+            self._reporter = make_reporter(
+                outbox, report_urls=config.report_urls, task_id=config.task_id, settings=self._settings
+            )
         if self._outbox.tended:
             self._reporter.start()
         if self._draining:
@@ -175,6 +220,7 @@ class _Client:
             self._begin_drain()
         sweeper = Sweeper()
         while True:
+            self._look_for_update()
             self._beat()
             sweeper.tend()
             if self._draining and self._drained():
@@ -206,6 +252,8 @@ class _Client:
     def _beat(self) -> None:
         status = self._status
         status.received = sum(session.received for session in self._sessions)
+        if self._sessions:
+            status.totals = [session.totals for session in self._sessions]
         if self._outbox.box is not None:
             show_counters(status, self._outbox.box)
         delivery = self._reporter.last_error if self._reporter is not None else ""
@@ -246,4 +294,5 @@ def _first_status(config: ClientConfig) -> ClientStatus:
         dead_reason=last.dead_reason,
         lost=last.lost,
         per_algorithm=[*last.per_algorithm, *([0] * count)][:count],
+        totals=last.totals,
     )

@@ -23,6 +23,7 @@ class Receiver:
     Args:
         name: for logs and status, secrets masked.
         make_sink: a way to the address for one POST at a time; as many are made as are needed at once, and kept.
+        key: what tells it from other addresses of the task; the name unless given.
         slots: limits the POSTs of all processes together; ``None`` for no limit.
         jitter: for the breaker.
     """
@@ -32,10 +33,12 @@ class Receiver:
         name: str,
         make_sink: Callable[[], Sink],
         *,
+        key: str = "",
         slots: Slots | None = None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.name = name
+        self.key = key or name
         self.breaker = Breaker(jitter=jitter)
         self._make_sink = make_sink
         self._slots = slots

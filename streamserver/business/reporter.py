@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from streamserver.business.dispatch import Dispatch
 from streamserver.business.posting import Post, PosterThreads
@@ -28,6 +29,13 @@ class _Word:
 _WAKE, _HURRY, _STOP = _Word(), _Word(), _Word()
 
 
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """Where alarms go from now on."""
+
+    receivers: tuple[Receiver, ...]
+
+
 class Reporter:
     """Runs a ``Dispatch`` in a thread: results of POSTs, and what other threads want, come through one mailbox.
 
@@ -37,6 +45,9 @@ class Reporter:
         archive: a local copy, written first; its failure does not keep an alarm from the receivers.
         clock: monotonic, in seconds.
         jitter: a random number between two limits.
+
+    Attributes:
+        receivers: as they were given last; for whoever calls ``readdress``.
     """
 
     def __init__(
@@ -48,8 +59,9 @@ class Reporter:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
+        self.receivers = tuple(receivers)
         self._clock = clock
-        self._mailbox: queue.SimpleQueue[Post | _Word] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[Post | _Word | _Addresses] = queue.SimpleQueue()
         posters = PosterThreads(clock, self._mailbox.put)
         self._dispatch = Dispatch(outbox, receivers, archive, posters, clock=clock, jitter=jitter)
         self._store_error = ""
@@ -84,6 +96,11 @@ class Reporter:
     def wake(self) -> None:
         """Says that the outbox holds something new."""
         self._mailbox.put(_WAKE)
+
+    def readdress(self, receivers: Sequence[Receiver]) -> None:
+        """Goes on with other addresses; those that stay must be the same objects, and POSTs under way go on."""
+        self.receivers = tuple(receivers)
+        self._mailbox.put(_Addresses(self.receivers))
 
     def hurry(self) -> None:
         """Makes everything that waits due now, once; for a client that is about to go."""
@@ -138,9 +155,11 @@ class Reporter:
         except queue.Empty:
             return
 
-    def _take(self, message: Post | _Word) -> None:
+    def _take(self, message: Post | _Word | _Addresses) -> None:
         if isinstance(message, Post):
             self._dispatch.back(message)
+        elif isinstance(message, _Addresses):
+            self._dispatch.readdress(message.receivers)
         elif message is _HURRY:
             self._dispatch.hurry()
         elif message is _STOP:

@@ -7,17 +7,19 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
 from streamserver.business.config import AlgorithmSpec
+from streamserver.business.remembering import KeptState, MemoryKeeper
 from streamserver.business.sequence import FrameCounter, Place
 from streamserver.core import failpoints
-from streamserver.core.errors import SampleError
+from streamserver.core.errors import SampleError, StoreError
 from streamserver.core.results import WireFrame, objects_of
 from streamserver.outbox.box import NewEvent
-from streamserver.outbox.records import LIVE_KEY
+from streamserver.outbox.records import LIVE_KEY, Memory
 from streamserver.plugins import Algorithm
 
 _log = logging.getLogger(__name__)
@@ -38,11 +40,11 @@ class _Seen:
     names: list[Any]
 
 
-class Keeper(Protocol):
+class Keeper(MemoryKeeper, Protocol):
     """Where alarms go: an ``Outbox``, or what stands for one."""
 
-    def add(self, events: Sequence[NewEvent]) -> int:
-        """Keeps alarms on the disk; returns how many were new. Raises ``StoreError``."""
+    def add(self, events: Sequence[NewEvent], memory: Memory | None = None) -> int:
+        """Keeps alarms and a memory on the disk; returns how many alarms were new. Raises ``StoreError``."""
 
 
 class AlgorithmSession:
@@ -82,7 +84,10 @@ class AlgorithmSession:
         self._lock = threading.Lock()
         self._counter = FrameCounter(_interval_of(spec))
         self._seen: OrderedDict[_FrameKey, _Seen] = OrderedDict()
-        self._state = algorithm.new_state(spec.request)
+        self._kept = KeptState(algorithm, spec.index, spec.request, outbox, replayable=replayable)
+        self._last = (-1, -1)
+        with suppress(StoreError):  # tried again with the first frame
+            self._load_memory()
 
     @property
     def last_error(self) -> str:
@@ -90,6 +95,11 @@ class AlgorithmSession:
         if not self.failures:
             return ""
         return f"{self._spec.name}: {self.failures} frames failed, the last with: {self.last_failure}"
+
+    @property
+    def totals(self) -> Any:
+        """What the algorithm remembers across restarts; ``None`` for one that remembers nothing. Waits for nobody."""
+        return self._kept.memory
 
     def handle(self, message: dict[str, Any]) -> bool:
         """Takes one posted frame; True if its picture is wanted, so that it must be posted again with it.
@@ -105,15 +115,36 @@ class AlgorithmSession:
         objects_of(message)
         key = (frame.channel_id, frame.loop, frame.frame_id, frame.sequence, frame.timestamp_us)
         with self._lock:
+            self._load_memory()
             seen = self._recall(key)
             if seen is None:
                 seen = self._seen[key] = self._take(message, frame)
             if not seen.names:
+                self._keep([], frame)
                 return False
             if not frame.picture_base64 and "mCrops" not in message:
                 return True
             self._report(_joined(seen, message), frame, seen)
             return False
+
+    def renew(self, spec: AlgorithmSpec) -> None:
+        """Goes on with another entry of the task; what the state remembers beyond a restart is carried over.
+
+        An entry that is the same as before changes nothing. A frame whose picture is awaited is still reported.
+
+        Raises:
+            SampleError: the algorithm cannot work with it; then it goes on as before.
+        """
+        with self._lock:
+            if spec.request == self._spec.request:
+                return
+            before = self._kept.state
+            try:
+                self._kept.renew(spec.request, again=False)
+            except SampleError:
+                self._kept.state = before
+                raise
+            self._spec = spec
 
     def _recall(self, key: _FrameKey) -> _Seen | None:
         """What is known of a frame that was here before; makes room where it was not.
@@ -134,9 +165,13 @@ class AlgorithmSession:
         _fill_place(message, place)
         names: list[Any] = []
         try:
-            if place.started_over:
-                self._state = self._algorithm.new_state(self._spec.request)
-            self._algorithm.logic(message, names, [], self._state)
+            # an engine that was killed and comes to the same frame has the same sequence, for it has counted as far
+            back = self._replayable and frame.sequence is not None and (place.loop, frame.frame_id) <= self._last
+            if place.started_over or back:
+                self._kept.renew(self._spec.request, again=back or place.loop <= self._last[0])
+            self._last = (place.loop, frame.frame_id)
+            if not self._kept.has_seen(frame):
+                self._algorithm.logic(message, names, [], self._kept.state)
         except SampleError as e:
             self._note_failure(e)
             names = []
@@ -162,9 +197,27 @@ class AlgorithmSession:
             body = b""
         if body:
             failpoints.hit("raise.built")
-            self._outbox.add([NewEvent(algorithm=self._spec.index, body=body, key=seen.event_key)])
+        self._keep([NewEvent(algorithm=self._spec.index, body=body, key=seen.event_key)] if body else [], frame)
+        if body:
             self._on_alarm()
         seen.names, seen.message = [], {}
+
+    def _load_memory(self) -> None:
+        try:
+            self._kept.load()
+        except SampleError as e:
+            self._note_failure(e)
+
+    def _keep(self, events: Sequence[NewEvent], frame: WireFrame) -> None:
+        """Commits alarms together with what the frame made the algorithm remember."""
+        try:
+            memory = self._kept.changed(frame)
+        except SampleError as e:
+            self._note_failure(e)
+            memory = None
+        if events or memory is not None:
+            self._outbox.add(events, memory)
+            self._kept.kept(memory)
 
     def _body_of(self, report: dict[str, Any], frame: WireFrame) -> bytes:
         """The JSON of CONTRACT 6.3, or nothing when there is no event in it."""

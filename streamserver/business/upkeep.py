@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from streamserver.core.errors import StoreError
 from streamserver.core.status import BEAT_INTERVAL_S
 from streamserver.outbox.box import NewEvent, Outbox
+from streamserver.outbox.records import Memory
 
 _log = logging.getLogger(__name__)
 
@@ -69,17 +70,20 @@ class TendedOutbox:
         """True once ``start`` was called."""
         return self._thread.ident is not None
 
-    def add(self, events: Sequence[NewEvent]) -> int:
+    def add(self, events: Sequence[NewEvent], memory: Memory | None = None) -> int:
         """As ``Outbox.add``; raises ``StoreError`` while there is no outbox."""
-        if self.box is None:
-            raise StoreError(self._problem or "the outbox is not open yet")
+        box = self._open_one()
         try:
-            added = self.box.add(events)
+            added = box.add(events, memory)
         except StoreError as e:
             self._refused = (str(e), time.monotonic())
             raise
         self._refused = ("", float("-inf"))
         return added
+
+    def recall(self, algorithm: int) -> Memory | None:
+        """As ``Outbox.recall``; raises ``StoreError`` while there is no outbox."""
+        return self._open_one().recall(algorithm)
 
     @property
     def problem(self) -> str:
@@ -97,6 +101,11 @@ class TendedOutbox:
         self._stopping.set()
         if self.tended:
             self._thread.join(timeout_s)
+
+    def _open_one(self) -> Outbox:
+        if self.box is None:
+            raise StoreError(self._problem or "the outbox is not open yet")
+        return self.box
 
     def _run(self) -> None:
         while not self._stopping.wait(BEAT_INTERVAL_S if self.box is not None else _OPEN_AGAIN_S):

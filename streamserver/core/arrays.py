@@ -25,6 +25,8 @@ class Detections:
         track_ids: int64 (n,), 0 where no tracker has spoken.
         corners_xy: float32 (n, 4, 2), the corners of what the boxes hold, from its own top left in its reading
             direction (a number plate, a line of text); ``None`` from detectors that see only boxes.
+        born_xyxy: float32 (n, 4), of an object whose track is told for the first time, where it was first seen (a
+            tracker waits for a second look); NaN for all others, ``None`` where there are no new tracks.
     """
 
     boxes_xyxy: FloatArray
@@ -32,6 +34,7 @@ class Detections:
     class_ids: IntArray
     track_ids: IntArray
     corners_xy: FloatArray | None = None
+    born_xyxy: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes_xyxy)
@@ -42,6 +45,8 @@ class Detections:
             )
         if self.corners_xy is not None and self.corners_xy.shape != (n, 4, 2):
             raise ValueError(f"expected corners ({n}, 4, 2), got {self.corners_xy.shape}")
+        if self.born_xyxy is not None and self.born_xyxy.shape != (n, 4):
+            raise ValueError(f"expected births ({n}, 4), got {self.born_xyxy.shape}")
 
     @classmethod
     def empty(cls) -> Self:
@@ -82,6 +87,7 @@ class Detections:
             self.class_ids[index],
             self.track_ids[index],
             None if self.corners_xy is None else self.corners_xy[index],
+            None if self.born_xyxy is None else self.born_xyxy[index],
         )
 
     def with_class_ids(self, class_ids: IntArray) -> Self:

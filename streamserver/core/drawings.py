@@ -67,16 +67,19 @@ def _possible_area(points: list[Point]) -> list[Point]:
     return [Point(X=x, Y=y) for x, y in corners_xy]
 
 
+Area = Annotated[list[Point], Field(max_length=MAX_POINTS), AfterValidator(_possible_area)]
+"""Corners of an area in order; repeated corners collapse."""
+
+
 class DetectInfo(Wire):
     """One drawing of the user: a line, an area, or both."""
 
     trip_wire: Annotated[TripWire, AfterValidator(_sensible_line)] = Field(
         default=TripWire(), alias="TripWire", description="the line; absent, null or all zero for none"
     )
-    hot_area: Annotated[list[Point], AfterValidator(_possible_area)] = Field(
+    hot_area: Area = Field(
         default=[],
         alias="HotArea",
-        max_length=MAX_POINTS,
         description="corners of the area in order; absent, null or [] for none; repeated corners collapse",
         examples=[[{"X": 0, "Y": 0}, {"X": 1920, "Y": 0}, {"X": 1920, "Y": 1080}]],
     )
@@ -100,7 +103,19 @@ def not_contradictory(size: TargetSize) -> TargetSize:
 
 
 class TargetSize(Wire):
-    """How large an object may be, in pixels of its longer side; 0 means no limit."""
+    """How large an object may be, in pixels; 0 means no limit."""
 
-    smallest: Whole = Field(default=0, alias="MinDetect", ge=0, le=HIGH_COORDINATE, description="smallest, 0 for any")
-    largest: Whole = Field(default=0, alias="MaxDetect", ge=0, le=HIGH_COORDINATE, description="largest, 0 for any")
+    smallest: Whole = Field(
+        default=0,
+        alias="MinDetect",
+        ge=0,
+        le=HIGH_COORDINATE,
+        description="an object whose longer side is shorter is too small; 0 for any",
+    )
+    largest: Whole = Field(
+        default=0,
+        alias="MaxDetect",
+        ge=0,
+        le=HIGH_COORDINATE,
+        description="an object whose shorter side is longer is too large; 0 for any",
+    )

@@ -45,6 +45,12 @@ class UnknownAlgorithmError(BadRequestError):
     code = 4002
 
 
+class NotUpdatableError(BadRequestError):
+    """An update asks for something that cannot change while the task runs; ``/task/create`` starts it anew."""
+
+    code = 4003
+
+
 class TaskNotFoundError(StreamServerError):
     """No task has this TaskID (or, for delete, this SrcID)."""
 
@@ -161,6 +167,12 @@ class DiskFullError(StreamServerError):
     """The disk of the state folder is nearly full, so nothing new is accepted."""
 
     code = 5018
+
+
+class LicenceError(StreamServerError):
+    """Application keys give no licence (unknown, wrong, expired, revoked), or a licence is not valid."""
+
+    code = 5019
 
 
 class DeliveryError(StreamServerError):

@@ -42,6 +42,9 @@ class Kind(StrEnum):
     """How many there are now, told at regular times."""
 
 
+NOWHERE: BoxXyxy = (0, 0, 0, 0)
+"""The box of an event in which no single object is meant."""
+
 IN, OUT = "in", "out"
 """Directions. Across a line: along its arrow or, without an arrow, from the left of the line to its right, seen from
 its start to its end, is in. With areas: into the area is in."""
@@ -61,7 +64,7 @@ class RuleEvent:
             in the frame.
         class_id: its class; -1 where no object is meant.
         score: the detector's confidence in it, from 0 to 1.
-        box_xyxy: where it is, or was last seen, in pixels; (0, 0, 0, 0) where no object is meant.
+        box_xyxy: where it is, or was last seen, in pixels; ``NOWHERE`` where no object is meant.
         direction: ``IN``, ``OUT`` or empty.
         stay_s: seconds that it has been in the area; ``None`` where that has no meaning.
         leave_s: seconds since it was last in the area; ``None`` but for ``LEAVE``.
@@ -75,7 +78,7 @@ class RuleEvent:
     row: int = -1
     class_id: int = -1
     score: float = 0.0
-    box_xyxy: BoxXyxy = (0, 0, 0, 0)
+    box_xyxy: BoxXyxy = NOWHERE
     direction: str = ""
     stay_s: float | None = None
     leave_s: float | None = None

@@ -34,6 +34,14 @@ NAMES = (
     "accept.committed",
     "delete.before_commit",
     "delete.committed",
+    # update (web, supervisor, then engine and client)
+    "update.before_commit",
+    "update.committed",
+    "update.begun",
+    "update.written",
+    "update.noted",
+    "update.read",
+    "update.taken",
     # start, stop (supervisor)
     "start.chosen",
     "start.prepared",

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, data: bytes, *, sync: bool = False) -> None:
+def write_atomically(path: Path, data: bytes, *, sync: bool = False, private: bool = False) -> None:
     """Replaces ``path`` in one step, so that a reader sees the old or the new content and never a part.
 
     Args:
         path: the file; its folder must exist.
         data: the whole new content.
         sync: also force it to the disk before the rename.
+        private: only the owner can read it, from the first moment on.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("wb") as file:
+        descriptor = os.open(
+            temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600 if private else 0o666
+        )
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             if sync:
                 file.flush()

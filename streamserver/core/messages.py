@@ -19,6 +19,7 @@ from streamserver.core.address_checks import check_source, report_address, sensi
 from streamserver.core.drawings import MAX_POINTS, DetectInfo, TargetSize, not_contradictory
 from streamserver.core.errors import BadRequestError, UnknownAlgorithmError
 from streamserver.core.examples import NEW_TASK_BODY as NEW_TASK_BODY
+from streamserver.core.rule_options import RULE_KEYS
 from streamserver.core.slips import nearest
 from streamserver.core.strict_json import JsonPath, describe, parse_object, path_text
 from streamserver.core.wire_errors import fault, validate
@@ -34,6 +35,8 @@ MAX_INTERVAL = 1_000_000
 MAX_LOOPS = 2_147_483_647
 MAX_FPS = 1000
 _MAX_WARNINGS = 10
+_KEYS_OF_SAMPLES = (*RULE_KEYS, "PlateReader", "Plates")
+"""Keys of ``Extend`` that the algorithms that come with the server check themselves."""
 
 
 def _percent(threshold: float) -> float:
@@ -132,7 +135,7 @@ class Algorithm(Wire):
         alias="AlarmInterval",
         ge=0,
         le=MAX_INTERVAL,
-        description="analysed frames between two alarms of one object; 0 is taken as 1 by the filter",
+        description="analysed frames between two alarms of the same about one object; 0: again only after it was gone",
         examples=[300],
     )
     threshold: Annotated[float, Strict(), Field(gt=0, le=100), AfterValidator(_percent)] = Field(
@@ -259,12 +262,10 @@ def parse_create(
         BodyTooLargeError: the body is larger than ``max_bytes``.
     """
     request = validate(CreateRequest, parse_object(body, max_bytes=max_bytes))
-    options: dict[JsonPath, ExtendOptions] = {}
     for index, algorithm in enumerate(request.algorithms):
         _check_type(algorithm.type, index, known_types)
         if isinstance(algorithm.extend, dict):
-            at = ("Algorithm", index, "Extend")
-            options[at] = validate(ExtendOptions, algorithm.extend, at=at)
+            validate(ExtendOptions, algorithm.extend, at=("Algorithm", index, "Extend"))
     _check_points(request)
     check_source(request.input_src.stream_src.address, source_exists=source_exists, foreign_engine=foreign_engine)
     if not request.reporting.report_urls and not events_kept_locally:
@@ -273,7 +274,8 @@ def parse_create(
             path="$.Reporting.ReportUrlList",
             cure='add one, e.g. ["http://127.0.0.1:8089/api/upload"], or set event_dir to keep them on the server',
         )
-    _warn_of_slips(request, options)
+    for slip in slips_of(request):
+        log.warning("task %r: %s", request.task_id, slip)
     return request
 
 
@@ -326,17 +328,20 @@ def _check_points(request: CreateRequest) -> None:
         )
 
 
-def _warn_of_slips(request: CreateRequest, options: Mapping[JsonPath, ExtendOptions]) -> None:
-    found = chain(_slips(request, ()), *(_slips(model, at) for at, model in options.items()))
-    for path, near in islice(found, _MAX_WARNINGS):
-        log.warning("task %r: %s is no key of this server; did you mean %r?", request.task_id, path, near)
+def slips_of(request: CreateRequest) -> list[str]:
+    """Unknown keys that look like known ones, a sentence each, ten at most."""
+    extends = [(("Algorithm", i, "Extend"), entry.extend) for i, entry in enumerate(request.algorithms)]
+    models = [(at, ExtendOptions.model_validate(extend)) for at, extend in extends if isinstance(extend, dict)]
+    found = chain(_slips(request, ()), *(_slips(model, at) for at, model in models))
+    return [f"{path} is no key of this server; did you mean {near!r}?" for path, near in islice(found, _MAX_WARNINGS)]
 
 
 def _slips(model: BaseModel, at: JsonPath) -> Iterator[tuple[str, str]]:
     """Unknown keys that look like known ones, with the known one, depth first."""
     known = [str(field.alias) for field in type(model).model_fields.values()]
+    known += _KEYS_OF_SAMPLES if isinstance(model, ExtendOptions) else ()
     for key in model.model_extra or {}:
-        if near := nearest(key, known):
+        if key not in known and (near := nearest(key, known)):
             yield path_text((*at, key)), near
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)

@@ -58,6 +58,12 @@ class Face:
     score: float
     points_xy: FloatArray
 
+    def moved(self, x: float, y: float) -> Face:
+        """The same in a picture of which this one was a part that begins at ``x``, ``y``."""
+        left, top, right, bottom = self.box_xyxy
+        points_xy = self.points_xy + np.array((x, y), dtype=np.float32)
+        return Face((left + x, top + y, right + x, bottom + y), self.score, points_xy)
+
 
 @dataclass(frozen=True, slots=True)
 class TurnedBox:

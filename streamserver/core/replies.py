@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamserver.core.wire_types import alias_of
@@ -21,6 +23,12 @@ class AlgorithmStatus(Answer):
     port: int = Field(alias="Port", description="port of the task's client process; 0 before it has one")
     path: str = Field(alias="Path", description="where the engine posts this algorithm's frames on that port")
     events: int = Field(alias="Events", description="alarms that it raised")
+    totals: dict[str, Any] | None = Field(
+        alias="Totals",
+        default=None,
+        description="what it has counted since the task was accepted, across restarts; null unless it counts",
+        examples=[{"In": 6, "Out": 5, "Current": 1}],
+    )
 
 
 class TaskEntry(Answer):
@@ -59,6 +67,10 @@ class TaskEntry(Answer):
     )
     restarts: int = Field(alias="Restarts", description="how often its processes were started again")
     since: str = Field(alias="Since", description="when State began, UTC, ISO 8601", examples=["2026-11-20T10:41:05Z"])
+    revision: int = Field(
+        alias="Revision",
+        description="grows with every /task/update: the one that its processes run; 0 before they run",
+    )
     detector: str = Field(alias="Detector", description="what really detects, e.g. motion; empty before it runs")
     algorithms: list[AlgorithmStatus] = Field(alias="Algorithms", description="in the order of the request")
 
@@ -86,11 +98,52 @@ class OutboxProblem(Answer):
     reason: str = Field(alias="Reason", description="why, and the cure")
 
 
+class License(Answer):
+    """What application keys allow, signed; every value is a text, and none may be changed."""
+
+    license_id: str = Field(description="names this licence")
+    product: str = Field(description="stream-server")
+    service: str = Field(description="what it allows, e.g. passflow")
+    app_key: str = Field(description="whom it is for")
+    service_key: str = Field(description="which of their services it is for")
+    issued: str = Field(description="when it was signed, UTC, ISO 8601", examples=["2026-11-20T10:41:05Z"])
+    expires: str = Field(description="from when on it is not valid", examples=["2027-11-20T10:41:05Z"])
+    signature: str = Field(description="Ed25519, in Base64, over all of the above")
+
+
+class LicenseResult(Answer):
+    """A licence and what it can be checked with."""
+
+    license: License = Field(alias="License")
+    public_key: str = Field(alias="PublicKey", description="the server's Ed25519 key, 32 bytes in Base64")
+
+
 class Reply(Answer):
     """The whole answer to create and delete, and to everything that went wrong."""
 
     code: int = Field(default=0, alias="Code", description="0 for success, see the error table")
     msg: str = Field(default="success", alias="Msg", description="success, or what is wrong, where, and the cure")
+
+
+class WarnedReply(Reply):
+    """A task that is accepted, though something in it is probably not what was meant."""
+
+    warnings: list[str] = Field(alias="Warnings", description="unknown keys that look like known ones")
+
+
+class Updated(Answer):
+    """What an update has led to."""
+
+    revision: int = Field(
+        alias="Revision", description="of the accepted content; in force once the task's own Revision is the same"
+    )
+
+
+class UpdateReply(Reply):
+    """The answer to update."""
+
+    result: Updated = Field(alias="Result")
+    warnings: list[str] = Field(default=[], alias="Warnings", description="unknown keys that look like known ones")
 
 
 class QueryReply(Reply):
@@ -124,3 +177,9 @@ class ReplayReply(Reply):
     problems: list[OutboxProblem] = Field(
         default=[], alias="Problems", description="tasks whose dead letters cannot be reached now"
     )
+
+
+class LicenseReply(Reply):
+    """The answer to /license."""
+
+    result: LicenseResult = Field(alias="Result")

@@ -16,9 +16,25 @@ from typing import Any
 from streamserver.core.errors import ConfigError
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-"""The folder with server.py, samples/ and configs/."""
+"""The folder with server.py, samples/ and configs/; of an installed package, the one with the packages."""
+
+_PACKAGED_CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+CONFIGS_DIR = _PACKAGED_CONFIGS if _PACKAGED_CONFIGS.is_dir() else PROJECT_DIR / "configs"
+"""The list of weights, the labels and server.yaml; an installed package carries them within itself."""
 
 ENV_PREFIX = "STREAMSERVER_"
+
+
+def data_dir() -> Path:
+    """Where state and weights go unless the settings say otherwise; an installed package keeps out of its own folder.
+
+    The project's folder, or ``stream-server`` in the user's data folder (``XDG_DATA_HOME``).
+    """
+    if CONFIGS_DIR != _PACKAGED_CONFIGS:
+        return PROJECT_DIR
+    home = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "share") / "stream-server"
 
 
 def _row(
@@ -89,22 +105,31 @@ class Settings:
         "space kept free in a ballast file for a full disk; creates are refused below as much again; 0 for off",
         low=0,
     )
+    license: str = _row(
+        "open",
+        "whether passflow counts without a licence: open (yes, where no Authorizer was used) or required (never)",
+        choices=("open", "required"),
+    )
+    license_server: str = _row("http://127.0.0.1:8001", "the stream-server that passflow asks for a licence")
+    license_public_key: str = _row(
+        "", "public key that licences must be signed with, in Base64; empty for the one that is known here"
+    )
 
     @property
     def state_path(self) -> Path:
         """``state_dir`` as an absolute path."""
-        return (PROJECT_DIR / self.state_dir).resolve()
+        return (data_dir() / self.state_dir).resolve()
 
     @property
     def model_dirs(self) -> list[Path]:
         """Where weights are looked for, in order: the project's models/, ``models``, the cache."""
         named = [Path(part).expanduser() for part in self.models.split(":") if part]
-        return list(dict.fromkeys([PROJECT_DIR / "models", *named, self.model_cache_path]))
+        return list(dict.fromkeys([data_dir() / "models", *named, self.model_cache_path]))
 
     @property
     def model_cache_path(self) -> Path:
         """Where downloads go."""
-        return Path(self.model_cache).expanduser() if self.model_cache else PROJECT_DIR / "models"
+        return Path(self.model_cache).expanduser() if self.model_cache else data_dir() / "models"
 
     @property
     def engine_binary(self) -> Path | None:
@@ -129,7 +154,7 @@ def load(
         ConfigError: a name is unknown or a value cannot be used; says where it came from.
     """
     env = os.environ if environment is None else environment
-    path = file or Path(env.get(f"{ENV_PREFIX}CONFIG") or PROJECT_DIR / "configs" / "server.yaml")
+    path = file or Path(env.get(f"{ENV_PREFIX}CONFIG") or CONFIGS_DIR / "server.yaml")
     values: dict[str, Any] = {}
     for name, value in _read_yaml(path).items():
         values[name] = _convert(_find(name, str(path)), value, f"{path}: {name}")

@@ -80,6 +80,8 @@ class EngineStatus(_Status):
         stream: what is read, in words, e.g. ``h264 1920x1080 25 fps``.
         loop: how often a file has started over.
         detector: which detector really runs, e.g. ``yolox_nano.onnx on CPUExecutionProvider`` or ``motion``.
+        revision: of the task's files that it runs; 0 before it runs.
+        update_problem: why that is not the newest, in words.
         error: why the process is about to exit, in words.
     """
 
@@ -97,6 +99,8 @@ class EngineStatus(_Status):
     stream: str = ""
     loop: int = 0
     detector: str = ""
+    revision: int = 0
+    update_problem: str = ""
 
 
 @dataclass(slots=True)
@@ -116,6 +120,9 @@ class ClientStatus(_Status):
         lost: alarms that were committed and went with a damaged file.
         last_error: why the last delivery failed, in words.
         per_algorithm: alarms raised by each algorithm, in the task's order.
+        totals: what each algorithm remembers across restarts; ``None`` for one that remembers nothing.
+        revision: of the task's files that it runs; 0 before it runs.
+        update_problem: why that is not the newest, in words.
     """
 
     ready: bool = False
@@ -130,6 +137,9 @@ class ClientStatus(_Status):
     lost: int = 0
     last_error: str = ""
     per_algorithm: list[int] = field(default_factory=list)
+    totals: list[Any] = field(default_factory=list)
+    revision: int = 0
+    update_problem: str = ""
 
 
 @dataclass(slots=True)

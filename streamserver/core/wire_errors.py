@@ -85,6 +85,7 @@ def _node_at(model: type[BaseModel], location: JsonPath) -> dict[str, Any]:
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    node = next((choice for choice in node.get("anyOf", ()) if "$ref" in choice), node)  # an object, or null
     name = node.get("$ref", "").rpartition("/")[2]
     return schema["$defs"][name] if name else node
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +47,8 @@ class DetectorElement(Element):
     A subclass names its ``family`` and may change what the other class attributes and methods say.
     """
 
+    may_be_shared = True
+
     family: ClassVar[str]
     """The module of ``streamserver.models`` that reads files which configs/models.yaml does not know."""
 
@@ -71,6 +74,7 @@ class DetectorElement(Element):
         self._roi = read_roi(context)
         self._options = self.read_options()
         self._detector: Detector | None = None
+        self._found: FoundModel | None = None
         self._min_scores: FloatArray = np.zeros(0, dtype=np.float32)
 
     def read_normalisation(self) -> Normalisation:
@@ -116,6 +120,7 @@ class DetectorElement(Element):
             classes=found.classes,
             options=self.options_for(found),
         )
+        self._found = found
         self._min_scores = self._scores_per_class(self._detector, found)
         self.context.report("detector", self._detector.description)
 
@@ -124,6 +129,15 @@ class DetectorElement(Element):
         if frame.picture is not None:
             self.put(frame, self._look(frame.picture.bgr, is_part=bool(frame.branch_of)))
         emit(frame)
+
+    def reconfigure(self, configure: Mapping[str, Any]) -> None:
+        """Takes other thresholds, sizes and another ``roi`` for the next frame; the network stays."""
+        assert self._detector is not None and self._found is not None
+        new = type(self)(replace(self.context, configure=configure))
+        self._min_scores = new._scores_per_class(self._detector, self._found)
+        self.context, self._roi = new.context, new._roi
+        self._threshold_conf, self._names, self._threshold_nms = new._threshold_conf, new._names, new._threshold_nms
+        self._least_px, self._most_px = new._least_px, new._most_px
 
     def close(self) -> None:
         """Lets the network go."""

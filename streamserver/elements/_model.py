@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import ConfigError, ModelError, ModelNotFoundError
 from streamserver.engine.element import ElementContext
+from streamserver.engine.frame import Frame
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import read_labels
 from streamserver.models.store import FoundModel, ModelStore, inspect_cure
@@ -119,6 +121,27 @@ def read_roi(context: ElementContext) -> Roi | None:
         return Roi.from_config(context.configure.get("roi"))
     except ValueError as e:
         raise context.error("roi", str(e)) from e
+
+
+def part_of(context: ElementContext, frame: Frame, roi: Roi | None) -> ImageBgr | None:
+    """The pixels that an element looks at: all of a frame's, or those that ``roi`` names.
+
+    Returns:
+        ``None`` for a part of a frame that ``roi`` does not touch: parts have all sizes, it says nothing of the graph.
+
+    Raises:
+        GraphError: ``roi`` does not touch the frame.
+    """
+    assert frame.picture is not None
+    image_bgr = frame.picture.bgr
+    if roi is None:
+        return image_bgr
+    part = roi.crop(image_bgr)
+    if part.size:
+        return part
+    if frame.branch_of:
+        return None
+    raise context.error("roi", f"{roi} lies outside the frame of {image_bgr.shape[1]}x{image_bgr.shape[0]}")
 
 
 def read_names(context: ElementContext, *, key: str = "class_names_file") -> tuple[str, ...]:

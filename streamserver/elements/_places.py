@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from streamserver.geometry.rules.spec import SpecError, parse_rules
+from streamserver.geometry.rules.entries import Entry, parse_entries
+from streamserver.geometry.rules.reading import SpecError
+from streamserver.geometry.rules.rule import RuleSpec
 from streamserver.vision.draw.places import Place
 
 
 def places_of(configure: Mapping[str, Any], channel_id: int) -> list[Place]:
     """The zones and lines of a filter's own rules for a channel; none where the element refuses its configuration."""
     try:
-        specs = parse_rules(configure).get(channel_id, ())
+        entries = parse_entries(configure).get(channel_id, ())
     except SpecError:
         return []
-    return [Place(area, spec.direction_xy) for spec in specs for area in spec.areas if len(area)]
+    return [place for entry in entries for place in _places_of(entry)]
+
+
+def _places_of(entry: Entry) -> Iterator[Place]:
+    spec = entry.spec
+    if isinstance(spec, RuleSpec):
+        yield from (Place(line, spec.direction_xy, is_line=True) for line in spec.lines)
+        yield from (Place(area) for area in spec.include)
+    else:
+        yield from (Place(area, spec.direction_xy) for area in spec.areas if len(area))
+    yield from (Place(area, is_excluded=True) for area in spec.conditions.exclude)

@@ -7,7 +7,9 @@ counter of the process, from 1, so the ids of different channels and of differen
 from __future__ import annotations
 
 import itertools
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -21,6 +23,8 @@ _next_track_id = itertools.count(1).__next__
 
 class ByteTrack(Element):
     """Replaces the detections of each frame by its tracks; keys and defaults stand at ``ByteTrackOptions``."""
+
+    may_be_shared = True
 
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
@@ -41,6 +45,13 @@ class ByteTrack(Element):
         """Forgets the channel."""
         self._trackers.pop(frame.channel_id, None)
         emit(frame)
+
+    def reconfigure(self, configure: Mapping[str, Any]) -> None:
+        """Its tracks go on under the new options."""
+        context = replace(self.context, configure=configure)
+        self._options, self.context = _read_options(context), context
+        for tracker in self._trackers.values():
+            tracker.options = self._options
 
 
 def _read_options(context: ElementContext) -> ByteTrackOptions:

@@ -156,6 +156,7 @@ def _part(frame: Frame, picture: Picture, sub_id: int) -> Frame:
         sequence=frame.sequence,
         loop=frame.loop,
         timestamp_us=frame.timestamp_us,
+        clock_s=frame.clock_s,
         picture=picture,
         sub_id=sub_id,
     )

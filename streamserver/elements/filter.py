@@ -1,25 +1,35 @@
 """Lets through the objects that a rule wants reported, and only frames that have any (CONTRACT 3.5).
 
-``configure.rules[]``: ``channel_id`` and ``filters[]``; the keys of a filter stand at ``rules.spec.FilterSpec``. The
-result of a frame is the union of what its filters report, in the frame's order; each filter sees the original objects.
-Poses, outlines and parts of objects go with them. What was read of an object, a number plate, is the first text among
-its part's recognitions.
+``configure.rules[]``: ``channel_id`` and ``filters[]``. A member of ``filters`` is one of sophon-stream's
+(``rules.spec.FilterSpec``) or, with the key ``rule``, one of ours (``rules.rule.RuleSpec``), which watches what happens
+over several frames and notes it in the frame as events. The result of a frame is the union of what its filters report,
+in the frame's order; each sees the original objects. Poses, outlines and parts of objects go with them. What was read
+of an object, a number plate, is the first text among its part's recognitions.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from streamserver.core.arrays import FloatArray
+from streamserver.core.arrays import Detections, ImageBgr
 from streamserver.core.plates import UNREADABLE
+from streamserver.elements._shots import Shots
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
-from streamserver.geometry.rules.object_filter import Mask, ObjectFilter
-from streamserver.geometry.rules.spec import FilterSpec, SpecError, parse_rules
+from streamserver.geometry.rules.channel import ChannelRules, Outcome
+from streamserver.geometry.rules.entries import Entry, parse_entries
+from streamserver.geometry.rules.reading import SpecError
+from streamserver.geometry.rules.rule import Conditions, RuleSpec
+from streamserver.geometry.rules.spec import FilterSpec
 
 _log = logging.getLogger(__name__)
+
+Entries = tuple[Entry, ...]
 
 
 class Filter(Element):
@@ -30,69 +40,158 @@ class Filter(Element):
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
         self._warned: set[tuple[int, str]] = set()
-        try:
-            self._specs = parse_rules(context.configure)
-        except SpecError as e:
-            raise context.error(e.key, e.problem, cure=e.cure) from e
-        for channel_id, specs in self._specs.items():
-            for i, spec in enumerate(specs):
-                if spec.lacks:
-                    self._warn(channel_id, f"reports nothing with filter {i}: its '{spec.lacks}' is an empty list")
-        self._filters: dict[int, list[ObjectFilter]] = {}
+        self._sized: set[int] = set()
+        self._entries = _read(context)
+        self._channels: dict[int, _Channel] = {}
+        self._warn_of_lacks()
 
     def process(self, frame: Frame, emit: Emit) -> None:
-        """Emits the frame with the objects to report; drops it when there is none."""
-        specs = self._specs.get(frame.channel_id)
-        if frame.skipped and specs is not None:
+        """Emits the frame with the objects to report; drops it when there is nothing to report."""
+        entries = self._entries.get(frame.channel_id)
+        if frame.skipped and entries is not None:
             return  # nothing was looked for in it, so nothing of it passes
-        if specs is None:
+        if entries is None:
             self._warn(frame.channel_id, "has no rule for this channel; its frames pass unfiltered")
             emit(frame)
             return
-        if any(spec.needs_tracks for spec in specs) and len(frame.detections) and not frame.detections.tracked:
-            self._warn(
-                frame.channel_id,
-                "gets objects without track ids for a filter of type 1, which then counts by class and sees no "
-                "crossing; put a bytetrack element before the filter or use type 2",
-            )
-        passing = self._passing(frame, specs)
-        if passing.any():
-            frame.keep_rows(np.flatnonzero(passing))
+        if len(frame.detections):
+            self._warn_of_tracks(frame, entries)
+            self._say_sizes(frame, entries)
+        channel = self._channels.get(frame.channel_id)
+        if channel is None:
+            channel = self._channels[frame.channel_id] = _Channel(entries)
+        if channel.look(frame):
             emit(frame)
 
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:
         """Forgets the channel."""
-        self._filters.pop(frame.channel_id, None)
+        self._channels.pop(frame.channel_id, None)
         emit(frame)
 
-    def _passing(self, frame: Frame, specs: tuple[FilterSpec, ...]) -> Mask:
-        """The objects that any filter reports; notes in the frame the areas that let them through."""
-        assert frame.picture is not None
-        filters = self._filters.setdefault(frame.channel_id, [ObjectFilter(spec) for spec in specs])
-        texts = _texts_of(frame)
-        passing = np.zeros(len(frame.detections), dtype=np.bool_)
-        touched: list[FloatArray] = []
-        for one in filters:
-            if frame.discontinuity:
-                one.reset()
-            found = one.passing(
-                frame.detections,
-                step=frame.sequence,
-                timestamp_us=frame.timestamp_us,
-                size_wh=frame.picture.size_wh,
-                texts=texts,
-            )
-            passing |= found.mask
-            areas = [one.spec.areas[area] for area in found.areas]
-            touched += [area.astype(np.float32) for area in areas if len(area)]
-        frame.touched_areas = [*frame.touched_areas, *touched]
-        return passing
+    def reconfigure(self, configure: Mapping[str, Any]) -> None:
+        """Goes on with other entries; those that are as before remember what they have seen, wherever they stand now.
+
+        Raises:
+            GraphError: ``configure`` cannot be used, and nothing has changed.
+        """
+        context = dataclasses.replace(self.context, configure=configure)
+        entries = _read(context)
+        channels = {i: _Channel(entries[i], before) for i, before in self._channels.items() if i in entries}
+        self.context, self._entries, self._channels = context, entries, channels
+        self._sized.clear()
+        self._warn_of_lacks()
+
+    def _warn_of_lacks(self) -> None:
+        for channel_id, entries in self._entries.items():
+            for i, entry in enumerate(entries):
+                if isinstance(entry.spec, FilterSpec) and entry.spec.lacks:
+                    self._warn(
+                        channel_id, f"reports nothing with filter {i}: its '{entry.spec.lacks}' is an empty list"
+                    )
+
+    def _warn_of_tracks(self, frame: Frame, entries: Entries) -> None:
+        if frame.detections.tracked:
+            return
+        for entry in entries:
+            if isinstance(entry.spec, RuleSpec):
+                self._warn(
+                    frame.channel_id,
+                    f"gets objects without track ids for a rule of kind '{entry.spec.kind}', which then cannot tell "
+                    "who is who and sees little or nothing; put a bytetrack element before the filter",
+                )
+            elif entry.spec.needs_tracks:
+                self._warn(
+                    frame.channel_id,
+                    "gets objects without track ids for a filter of type 1, which then counts by class and sees no "
+                    "crossing; put a bytetrack element before the filter or use type 2",
+                )
+
+    def _say_sizes(self, frame: Frame, entries: Entries) -> None:
+        """Once for each channel: who wonders why nothing is reported finds the reason in the log."""
+        if frame.channel_id in self._sized:
+            return
+        left_out = next(filter(None, (_of_wrong_size(frame.detections, one.conditions) for one in entries)), "")
+        if left_out:
+            self._sized.add(frame.channel_id)
+            self._log(logging.INFO, frame.channel_id, f"leaves out objects for their size: {left_out}")
 
     def _warn(self, channel_id: int, problem: str) -> None:
         if (channel_id, problem) not in self._warned:
             self._warned.add((channel_id, problem))
-            element_id = self.context.element_id
-            _log.warning("%s: element %d on channel %d %s", self.context.config_file, element_id, channel_id, problem)
+            self._log(logging.WARNING, channel_id, problem)
+
+    def _log(self, level: int, channel_id: int, words: str) -> None:
+        element_id = self.context.element_id
+        _log.log(level, "%s: element %d on channel %d %s", self.context.config_file, element_id, channel_id, words)
+
+
+class _Channel:
+    """One channel: its rules, and the pictures that their events show."""
+
+    def __init__(self, entries: Entries, before: _Channel | None = None) -> None:
+        self._rules: ChannelRules = ChannelRules(entries, before._rules if before is not None else None)
+        specs = [entry.spec if isinstance(entry.spec, RuleSpec) else None for entry in entries]
+        self._best = [spec is not None and spec.best_picture for spec in specs]
+        ruled = [spec for spec in specs if spec is not None]
+        self._shots: Shots = Shots(ruled, before._shots if before is not None else None)
+
+    def look(self, frame: Frame) -> bool:
+        """Leaves in the frame what is to be reported, with its events; False if there is nothing."""
+        assert frame.picture is not None
+        if frame.discontinuity:
+            self._rules.reset()
+            self._shots.reset()
+        outcome = self._rules.update(
+            frame.detections,
+            step=frame.sequence,
+            clock_s=frame.clock_s,
+            timestamp_us=frame.timestamp_us,
+            size_wh=frame.picture.size_wh,
+            texts=_texts_of(frame),
+        )
+        self._shots.see(frame.picture, frame.detections, outcome.identities.tolist(), frame.clock_s)
+        if not (outcome.events or outcome.kept.any()):
+            return False
+        frame.touched_areas = [*frame.touched_areas, *(area.astype(np.float32) for area in outcome.areas if len(area))]
+        self._note_events(frame, outcome)
+        frame.keep_rows(np.flatnonzero(outcome.kept))
+        return True
+
+    def _note_events(self, frame: Frame, outcome: Outcome) -> None:
+        if outcome.events is None:
+            return
+        pictures: list[ImageBgr | None] = [
+            self._shots.of(event, best=self._best[event.rule]) for event in outcome.events
+        ]
+        frame.events = [*(frame.events or ()), *outcome.events]
+        frame.event_pictures = [*frame.event_pictures, *pictures]
+
+
+def _read(context: ElementContext) -> dict[int, Entries]:
+    try:
+        return parse_entries(context.configure)
+    except SpecError as e:
+        raise context.error(e.key, e.problem, cure=e.cure) from e
+
+
+def _of_wrong_size(objects: Detections, conditions: Conditions) -> str:
+    """One of the objects that are too small or too large, in words; empty where none is."""
+    if not (conditions.min_px or conditions.max_px):
+        return ""
+    sides = objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2]
+    wanted = np.ones(len(objects), np.bool_)
+    if conditions.classes is not None:
+        wanted = np.isin(objects.class_ids, conditions.classes)
+    small = wanted & (sides.max(axis=1) < conditions.min_px)
+    large = wanted & (sides.min(axis=1) > (conditions.max_px or np.inf))
+    for rows, limit in (
+        (small, f"even its longer side is below {conditions.min_px:g}"),
+        (large, f"even its shorter side is above {conditions.max_px:g}"),
+    ):
+        if rows.any():
+            width, height = sides[rows.argmax()]
+            return f"one of {width:.0f}x{height:.0f} pixels, {limit}"
+    return ""
 
 
 def _texts_of(frame: Frame) -> list[str]:

@@ -17,6 +17,8 @@ import time
 from typing import Any
 
 from streamserver.core import failpoints
+from streamserver.core.arrays import ImageBgr
+from streamserver.core.events import EVENTS_KEY, NOWHERE, PICTURES_KEY
 from streamserver.elements._message import message_of
 from streamserver.elements._model import read_choice, read_flag, read_text
 from streamserver.elements._push_connection import PushConnection, RefusedError, Target, UnreachableError
@@ -57,7 +59,8 @@ class HttpPush(Element):
         reply = self._deliver(self._message(frame, with_pictures=not self._on_demand))
         if self._on_demand and _asks_for_pictures(reply):
             message = self._message(frame, with_pictures=True)
-            message["mCrops"] = _crops(frame)
+            if frame.events is None:
+                message["mCrops"] = _crops(frame)
             self._deliver(message)
         emit(frame)
 
@@ -74,7 +77,12 @@ class HttpPush(Element):
             return self._connections.setdefault(threading.get_ident(), PushConnection(self._target))
 
     def _message(self, frame: Frame, *, with_pictures: bool) -> dict[str, Any]:
-        return message_of(frame, with_pictures=with_pictures)
+        message = message_of(frame, with_pictures=with_pictures)
+        if frame.events is not None:
+            message[EVENTS_KEY] = [event.to_wire() for event in frame.events]
+            if with_pictures:
+                message[PICTURES_KEY] = _event_pictures(frame)
+        return message
 
     def _deliver(self, message: dict[str, Any]) -> bytes:
         """Posts ``message`` until it arrives, is refused, or its time is over; the reply, or nothing."""
@@ -176,10 +184,24 @@ def _crops(frame: Frame) -> list[str]:
     if frame.picture is None:
         return []
     image = frame.picture.bgr
-    return [
-        base64.b64encode(encode_jpeg(crop_square(image, box_xyxy))).decode("ascii")
-        for box_xyxy in frame.detections.boxes_xyxy
-    ]
+    return [_base64_jpeg(crop_square(image, box_xyxy)) for box_xyxy in frame.detections.boxes_xyxy]
+
+
+def _event_pictures(frame: Frame) -> list[str]:
+    """A JPEG for each event, in Base64: what was kept of its object, or else its place in this frame."""
+    pictures: list[str] = []
+    for event, kept_bgr in zip(frame.events or (), frame.event_pictures, strict=True):
+        if kept_bgr is not None:
+            pictures.append(_base64_jpeg(kept_bgr))
+        elif frame.picture is not None and event.box_xyxy != NOWHERE:
+            pictures.append(_base64_jpeg(crop_square(frame.picture.bgr, event.box_xyxy)))
+        else:
+            pictures.append("")
+    return pictures
+
+
+def _base64_jpeg(image_bgr: ImageBgr) -> str:
+    return base64.b64encode(encode_jpeg(image_bgr)).decode("ascii")
 
 
 def _asks_for_pictures(reply: bytes) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from streamserver.core.arrays import Detections
+from streamserver.elements._model import part_of, read_roi
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.vision.motion import MotionDetector, MotionOptions
-from streamserver.vision.roi import Roi
 
 _MOST = 1e9
 
@@ -21,6 +23,8 @@ class MotionElement(Element):
     Keeps one background a channel; drops it when the channel starts over or ends.
     """
 
+    may_be_shared = True
+
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
         default = MotionOptions()
@@ -29,10 +33,7 @@ class MotionElement(Element):
             history_frames=int(self._number("history", default.history_frames, low=2, whole=True)),
             warmup_frames=int(self._number("warmup_frames", default.warmup_frames, low=0, whole=True)),
         )
-        try:
-            self._roi = Roi.from_config(context.configure.get("roi"))
-        except ValueError as e:
-            raise context.error("roi", str(e)) from e
+        self._roi = read_roi(context)
         self._detectors: dict[int, MotionDetector] = {}
 
     def open(self) -> None:
@@ -42,7 +43,7 @@ class MotionElement(Element):
     def process(self, frame: Frame, emit: Emit) -> None:
         """Compares the frame, or the part of it that ``roi`` names, with the channel's background."""
         if frame.picture is not None:
-            frame.detections = self._detect(frame, frame.picture.bgr)
+            frame.detections = self._detect(frame)
         emit(frame)
 
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:
@@ -50,17 +51,24 @@ class MotionElement(Element):
         self._detectors.pop(frame.channel_id, None)
         emit(frame)
 
+    def reconfigure(self, configure: Mapping[str, Any]) -> None:
+        """Looks at another part of the picture; its background has to be learnt anew then."""
+        context = replace(self.context, configure=configure)
+        roi, self.context = read_roi(context), context
+        if roi != self._roi:
+            self._roi = roi
+            self._detectors.clear()
+
     def close(self) -> None:
         """Forgets all channels."""
         self._detectors.clear()
 
-    def _detect(self, frame: Frame, image_bgr: Any) -> Detections:
+    def _detect(self, frame: Frame) -> Detections:
         if frame.discontinuity or frame.channel_id not in self._detectors:
             self._detectors[frame.channel_id] = MotionDetector(self._options)
-        part = image_bgr if self._roi is None else self._roi.crop(image_bgr)
-        if part.size == 0:
-            size = f"{image_bgr.shape[1]}x{image_bgr.shape[0]}"
-            raise self.context.error("roi", f"{self._roi} lies outside the frame of {size}")
+        part = part_of(self.context, frame, self._roi)
+        if part is None:
+            return Detections.empty()
         boxes = self._detectors[frame.channel_id].update(part)
         if self._roi is not None:
             boxes = boxes + np.array([self._roi.left, self._roi.top] * 2, dtype=np.float32)

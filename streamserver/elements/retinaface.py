@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+from streamserver.core.arrays import ImageBgr
+from streamserver.core.objects import Face
 from streamserver.elements import _model
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
@@ -18,6 +21,8 @@ _LEAST_SIDE, _MOST_SIDE = 32, 8192
 class RetinaFaceElement(Element):
     """Adds the faces of each frame to it, best score first; a frame's earlier faces go."""
 
+    may_be_shared = True
+
     def __init__(self, context: ElementContext) -> None:
         super().__init__(context)
         configure = context.configure
@@ -26,6 +31,7 @@ class RetinaFaceElement(Element):
         self._threshold_nms = _model.read_share(context, "threshold_nms", configure.get("threshold_nms"))
         self._max_face_count = _model.read_count(context, "max_face_count", default=50)
         self._normalisation = _model.read_normalisation(context)
+        self._roi = _model.read_roi(context)
         self._longest_side = _model.read_count(
             context, "longest_side", default=DEFAULT_LONGEST_SIDE, least=_LEAST_SIDE, most=_MOST_SIDE
         )
@@ -55,20 +61,25 @@ class RetinaFaceElement(Element):
         self.context.report("detector", self._finder.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:
-        """Looks at the whole picture of the frame or part."""
+        """Looks at the frame, or at the part of it that ``roi`` names."""
         if frame.picture is not None:
-            assert self._finder is not None
-            frame.faces = self._finder.find(
-                frame.picture.bgr,
-                min_score=self._score_threshold,
-                iou_threshold=self._threshold_nms,
-                max_count=self._max_face_count,
-            )
+            part = _model.part_of(self.context, frame, self._roi)
+            frame.faces = () if part is None else self._look(part)
         emit(frame)
 
     def close(self) -> None:
         """Lets the network go."""
         self._finder = None
+
+    def _look(self, image_bgr: ImageBgr) -> Sequence[Face]:
+        assert self._finder is not None
+        faces = self._finder.find(
+            image_bgr,
+            min_score=self._score_threshold,
+            iou_threshold=self._threshold_nms,
+            max_count=self._max_face_count,
+        )
+        return faces if self._roi is None else [face.moved(self._roi.left, self._roi.top) for face in faces]
 
     def _raise_threshold(self, found: FoundModel) -> None:
         """The threshold of a graph that names a .bmodel is that network's; its stand-in scores in its own way."""

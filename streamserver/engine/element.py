@@ -86,6 +86,11 @@ class Element:
     keeps_frames: ClassVar[bool] = False
     """Whether frames stay with it beyond ``process``, to be emitted, every one of them, when later ones have come."""
 
+    may_be_shared: ClassVar[bool] = False
+    """Whether one may work for the channels of several graphs: it emits each frame within ``process``, drops none, and
+    what it leaves in a frame depends on the frames of the channel and on ``configure`` alone.
+    """
+
     through_port: int | None = None
     """The output port for frames that only pass; ``None`` means the first connected one."""
 
@@ -103,6 +108,14 @@ class Element:
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:
         """Called when a channel has ended; emits what is still held back, then the frame itself."""
         emit(frame)
+
+    def reconfigure(self, configure: Mapping[str, Any]) -> None:
+        """Goes on with another ``configure``; called between two frames, while none is in ``process``.
+
+        For the elements and keys of ``graph.changes.CHANGEABLE``. What it remembers stays as far as it still holds.
+        The engine has seen that ``__init__`` takes ``configure``; what raises all the same changes nothing.
+        """
+        raise self.context.error("configure", "cannot be changed while the task runs")
 
     def close(self) -> None:
         """Called once, when its threads are through with their last frames, also after an error."""
@@ -153,6 +166,10 @@ class ReadFrame(Protocol):
         """When it was read."""
 
     @property
+    def clock_s(self) -> float:
+        """When it was, on the source's own clock."""
+
+    @property
     def discontinuity(self) -> bool:
         """True where what was remembered no longer holds."""
 
@@ -167,6 +184,8 @@ class SourceElement(Element):
     The engine reads its channels in threads of their own, takes what ``sample_interval`` keeps, numbers it and gives it
     to ``process`` like any other frame.
     """
+
+    may_be_shared = True
 
     def source_key(self, channel: Channel) -> Hashable:
         """What makes two channels one source: those with equal keys, also of other graphs, share one reader."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from streamserver.core.arrays import Detections, FloatArray
+from streamserver.core.arrays import Detections, FloatArray, ImageBgr
+from streamserver.core.events import RuleEvent
 from streamserver.core.objects import Face, Pose, Recognition, Segment, TurnedBox
 from streamserver.core.picture import Picture
 
@@ -36,6 +37,8 @@ class Frame:
         sequence: processed frames of this channel before this one; grows by 1, never starts over (``mSequence``).
         loop: how often the source started over (``mLoop``).
         timestamp_us: wall clock in microseconds since the epoch when the frame was read; 0 for pictures.
+        clock_s: the source's own time in seconds, from which durations are measured: the position in a file, over all
+            its loops; the monotonic clock of a live stream. Never goes back.
         picture: the pixels; ``None`` only at the end of the stream.
         end_of_stream: no frame follows on this channel; carries nothing else.
         discontinuity: the first frame after a start, a loop or a reconnect: whatever an element remembers of this
@@ -49,6 +52,10 @@ class Frame:
         turned_boxes: from yolov8 Obb.
         segments: from yolov8 Seg, one a row of ``detections``.
         touched_areas: the filter's areas that let an object pass, each (n, 2) points in pixels; drawn by osd.
+        events: what the filter's rules have seen happen, their rows those of ``detections``; ``None`` where no rule
+            has looked.
+        event_pictures: for each of ``events`` a picture of the object as it was before; ``None`` for one whose picture
+            is to be cut from this frame.
         sub_frames: the parts that were given out, in the order they were.
         sub_id: of a part, the row of the whole frame's faces and then detections it was cut from; -1 for all of it.
         track_id: of a part, the track of the object it shows; 0 when no tracker has spoken.
@@ -68,6 +75,7 @@ class Frame:
     sequence: int = 0
     loop: int = 0
     timestamp_us: int = 0
+    clock_s: float = 0.0
     picture: Picture | None = None
     end_of_stream: bool = False
     discontinuity: bool = False
@@ -80,6 +88,8 @@ class Frame:
     turned_boxes: Sequence[TurnedBox] = ()
     segments: Sequence[Segment] = ()
     touched_areas: Sequence[FloatArray] = ()
+    events: Sequence[RuleEvent] | None = None
+    event_pictures: Sequence[ImageBgr | None] = ()
     sub_frames: list[Frame] = field(default_factory=list)
     sub_id: int = 0
     track_id: int = 0
@@ -93,6 +103,8 @@ class Frame:
     def keep_rows(self, rows: npt.NDArray[np.intp], detections: Detections | None = None) -> None:
         """Leaves only some of the objects, with what belongs to them: poses and outlines by rows, and their parts.
 
+        Events stay, whoever they speak of.
+
         Args:
             rows: those to keep, in their new order.
             detections: what stands in these rows from now on, ``len(rows)`` of them; ``None`` for what stood there.
@@ -101,10 +113,13 @@ class Frame:
         self.detections = self.detections.select(rows) if detections is None else detections
         self.poses = _rows_of(self.poses, rows, before)
         self.segments = _rows_of(self.segments, rows, before)
-        places = {shift + int(row): shift + place for place, row in enumerate(rows)}
-        self.sub_frames = [part for part in self.sub_frames if part.sub_id < shift or part.sub_id in places]
+        places = {int(row): place for place, row in enumerate(rows)}
+        self.sub_frames = [part for part in self.sub_frames if part.sub_id < shift or part.sub_id - shift in places]
         for part in self.sub_frames:
-            part.sub_id = places.get(part.sub_id, part.sub_id)
+            if part.sub_id >= shift:
+                part.sub_id = shift + places[part.sub_id - shift]
+        if self.events:
+            self.events = [replace(event, row=places.get(event.row, -1)) for event in self.events]
 
 
 def _rows_of(items: Sequence[T], rows: npt.NDArray[np.intp], count: int) -> Sequence[T]:

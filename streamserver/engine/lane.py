@@ -86,11 +86,14 @@ class Lane:
         self._send(frame, connected_port)
 
     def _send(self, frame: Frame, connected_port: int) -> None:
-        """Waiting for room at a busy neighbour is not being busy."""
-        output = self._node.outputs[connected_port]
+        """Also to the graphs that share the element; waiting for room at a busy neighbour is not being busy."""
+        node, output = self._node, self._node.outputs[connected_port]
+        copies = [(branch, copy) for branch in node.branches if (copy := branch.copy_for(node, frame)) is not None]
         frame.port = output.port
         self.busy_since = None
         output.node.put(frame)
+        for branch, copy in copies:
+            branch.send(node, copy)
         self.busy_since = time.monotonic()
 
     def _passes_by(self, element: Element, frame: Frame) -> bool:

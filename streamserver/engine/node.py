@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from streamserver.engine.element import Element, JoiningElement
 from streamserver.engine.flow import Flow
 from streamserver.engine.frame import Frame
 from streamserver.engine.lane import Lane
+
+if TYPE_CHECKING:
+    from streamserver.engine.sharing import Branch
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +48,7 @@ class Node:
         bypassed: the channels whose frames pass the element untouched.
         may_hold: a joining element may leave frames in the queue (``JoiningElement.holds_back``).
         opened: set when the element is open.
+        branches: where copies of its frames may leave for other graphs.
         tap: shown each analysed frame, and each part, before the element sees it; must return at once.
     """
 
@@ -54,20 +61,30 @@ class Node:
         self.ends: Mapping[int, int] = {}
         self.bypassed: frozenset[int] = frozenset()
         self.may_hold = False
+        self.branches: Sequence[Branch] = ()
         self.opened = threading.Event()
         self.tap: Tap | None = None
         self._flow = flow
         self._open_tried = threading.Event()
         self._lock = threading.Lock()
         self._ports_warned: set[int] = set()
+        self._meetings: list[threading.Barrier] = []
         count = max(1, min(thread_number, len(channel_ids)))
         labels = [label] if count == 1 else [f"{label} thread {k}" for k in range(count)]
         self.lanes = [Lane(self, name, capacity=capacity, flow=flow) for name in labels]
         self._lane_of = {channel_id: self.lanes[i % count] for i, channel_id in enumerate(channel_ids)}
         self._running = count
+        self._started = False
         self.threads = [
             threading.Thread(target=self._run, args=[lane], name=lane.label, daemon=True) for lane in self.lanes
         ]
+
+    def start(self) -> None:
+        """Starts its threads, if that was not done."""
+        with self._lock:
+            fresh, self._started = not self._started, True
+        for thread in self.threads if fresh else ():
+            thread.start()
 
     @property
     def joining(self) -> JoiningElement | None:
@@ -86,6 +103,30 @@ class Node:
         """Lets the threads end; what waits is forgotten."""
         for lane in self.lanes:
             lane.queue.close()
+        with self._lock:
+            for meeting in self._meetings:
+                meeting.abort()
+
+    def between_frames(self, work: Callable[[], None]) -> None:
+        """Has ``work`` done while none of the threads is at a frame, by one of them; returns at once.
+
+        It is not done when the engine ends before. What it raises ends the engine.
+        """
+        if len(self.lanes) == 1:
+            self.lanes[0].queue.call(work)
+            return
+        meeting = threading.Barrier(len(self.lanes), action=work)
+        with self._lock:
+            self._meetings.append(meeting)
+        for lane in self.lanes:
+            lane.queue.call(functools.partial(self._meet, meeting))
+
+    def _meet(self, meeting: threading.Barrier) -> None:
+        """Waits for the other threads; not for one that has left, as all do when the engine ends."""
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait()
+        with self._lock:
+            self._meetings = [one for one in self._meetings if one is not meeting]
 
     def touch(self) -> None:
         """The element is well; what takes the calling thread so long is something else."""

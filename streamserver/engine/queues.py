@@ -28,6 +28,7 @@ class FrameQueue:
         self._changed = threading.Condition()
         self._closed = False
         self._interrupted: set[int] = set()
+        self._errands: deque[Callable[[], None]] = deque()
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -59,14 +60,24 @@ class FrameQueue:
         Args:
             holds_back: says of which frames none is to be taken; must not change while this call waits.
         """
+        while True:
+            with self._changed:
+                while not self._closed and not self._errands:
+                    frame = self._take(holds_back)
+                    if frame is not None:
+                        self._changed.notify_all()
+                        return frame
+                    self._changed.wait()
+                if self._closed:
+                    return None
+                errand = self._errands.popleft()
+            errand()
+
+    def call(self, errand: Callable[[], None]) -> None:
+        """Has the thread that takes the frames do ``errand`` before it takes the next; at once while none waits."""
         with self._changed:
-            while not self._closed:
-                frame = self._take(holds_back)
-                if frame is not None:
-                    self._changed.notify_all()
-                    return frame
-                self._changed.wait()
-            return None
+            self._errands.append(errand)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Wakes everybody who waits; nothing is taken or given any more."""

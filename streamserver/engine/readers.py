@@ -67,6 +67,7 @@ class Subscription:
             frame_id=read.frame_id,
             loop=read.loop,
             timestamp_us=read.timestamp_us,
+            clock_s=read.clock_s,
             picture=read.picture,
             port=self.node.source_port,
         )

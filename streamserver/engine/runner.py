@@ -29,7 +29,9 @@ from streamserver.engine.flow import Flow
 from streamserver.engine.node import Node, Output, SourceNode, Tap
 from streamserver.engine.queues import FILE_CAPACITY, LIVE_CAPACITY
 from streamserver.engine.readers import Reader, Subscription
+from streamserver.engine.reconfigure import Change, begin_change
 from streamserver.engine.routes import Routes
+from streamserver.engine.sharing import Branch, plan_shares
 from streamserver.graph.demo import Channel
 from streamserver.graph.model import Graph
 from streamserver.graph.model import Node as GraphNode
@@ -106,11 +108,16 @@ class Runner:
         self._ready = threading.Event()
         self._reports: dict[tuple[str, str], str] = {}
         self._nodes: dict[tuple[int, int], Node] = {}
+        self._graph_ids = {channel.graph_id for channel in channels}
         for graph in graphs:
             users = tuple(channel for channel in channels if channel.graph_id == graph.graph_id)
             if users:
                 self._build(graph, users)
-        self._readers = self._make_readers({graph.graph_id: graph for graph in graphs}, channels)
+        by_id = {graph.graph_id: graph for graph in graphs}
+        _require_graphs(by_id, channels)
+        self._branches = self._share(by_id, channels)
+        following = {branch.follower.channel_id for branch in self._branches}
+        self._readers = self._make_readers(by_id, [one for one in channels if one.channel_id not in following])
 
     def run(self) -> list[str]:
         """Runs until every channel has ended, ``stop`` was called or something failed.
@@ -122,10 +129,11 @@ class Runner:
             BaseException: the first failure of an element or a source.
         """
         self._flow.add(len(self._readers))
-        for node in self._nodes.values():
-            for thread in node.threads:
-                thread.start()
-        if self._wait_until_open():
+        idle = {node for branch in self._branches for node in branch.idle}
+        nodes = [node for node in self._nodes.values() if node not in idle]
+        for node in nodes:
+            node.start()
+        if self._wait_until_open(nodes):
             self._ready.set()
             for reader in self._readers:
                 reader.thread.start()
@@ -138,6 +146,11 @@ class Runner:
     def stop(self) -> None:
         """Asks everything to end; ``run`` returns soon after."""
         self._flow.stop()
+
+    def reconfigure(self, graphs: Sequence[Graph]) -> Change:
+        """Goes on with other versions of its graphs; returns at once, see ``begin_change``."""
+        used = [graph for graph in graphs if graph.graph_id in self._graph_ids]
+        return begin_change(self._nodes, used, self._branches)
 
     def snapshot(self) -> Snapshot:
         """How it does now; of several sources, the state of the one that is worst off and the sum of their frames."""
@@ -213,21 +226,27 @@ class Runner:
             raise context.error("ports", "is_src stands at an element that reads no sources", cure="use 'decode'")
         return element
 
+    def _share(self, graphs: Mapping[int, Graph], channels: Sequence[Channel]) -> list[Branch]:
+        """Lets the chains that graphs begin with run once."""
+        elements = {key: node.element for key, node in self._nodes.items() if node.element is not None}
+        branches = []
+        for share in plan_shares(graphs, channels, elements):
+            chain, own = ([self._nodes[key] for key in keys] for keys in zip(*share.pairs, strict=True))
+            branch = Branch(share.follower, chain, own, self._flow)
+            branches.append(branch)
+            for node in chain:
+                node.branches = [*node.branches, branch]
+            logger.info("%s: also for channel %d", ", ".join(n.label for n in chain[1:]), share.follower.channel_id)
+        return branches
+
     def _make_readers(self, graphs: dict[int, Graph], channels: Sequence[Channel]) -> list[Reader]:
         groups: dict[object, list[Subscription]] = {}
         for channel in channels:
-            graph = graphs.get(channel.graph_id)
-            if graph is None:
-                raise GraphError(
-                    f"channel {channel.channel_id}: graph_id {channel.graph_id} does not exist",
-                    cure=f"use one of {', '.join(map(str, graphs))}",
-                )
+            graph = graphs[channel.graph_id]
             node = self._nodes[graph.graph_id, graph.source(channel.decode_id).node_id]
             assert isinstance(node, SourceNode)
             assert isinstance(node.element, SourceElement)
             groups.setdefault(node.element.source_key(channel), []).append(Subscription(channel, node))
-        if not groups:
-            raise GraphError("the demo file has no channel", cure="add one to 'channels'")
         return [self._make_reader(subscriptions) for subscriptions in groups.values()]
 
     def _make_reader(self, subscriptions: list[Subscription]) -> Reader:
@@ -254,9 +273,9 @@ class Runner:
             self._reports[label, key] = value
             logger.info("%s: %s: %s", label, key, value)
 
-    def _wait_until_open(self) -> bool:
+    def _wait_until_open(self, nodes: Sequence[Node]) -> bool:
         """True once every element is open; False if the engine was stopped or one failed before."""
-        for node in self._nodes.values():
+        for node in nodes:
             while not node.opened.wait(0.05):
                 if self._flow.finished.is_set():
                     return False
@@ -273,6 +292,18 @@ class Runner:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return [thread.name for thread in threads if thread.is_alive()]
+
+
+def _require_graphs(graphs: Mapping[int, Graph], channels: Sequence[Channel]) -> None:
+    """Raises ``GraphError`` for a channel without a graph, and where there is no channel."""
+    for channel in channels:
+        if channel.graph_id not in graphs:
+            raise GraphError(
+                f"channel {channel.channel_id}: graph_id {channel.graph_id} does not exist",
+                cure=f"use one of {', '.join(map(str, graphs))}",
+            )
+    if not channels:
+        raise GraphError("the demo file has no channel", cure="add one to 'channels'")
 
 
 def _plan_routes(graph: Graph, nodes: Mapping[int, Node], channels: Sequence[Channel], tap: Tap | None) -> None:

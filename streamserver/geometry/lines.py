@@ -5,20 +5,25 @@ Seen on the screen, going from ``start_xy`` to ``end_xy``, the *positive* side o
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from streamserver.geometry.boxes import as_rows
+from streamserver.geometry.boxes import FloatRows, as_rows
 
 PointXy = tuple[float, float]
+
+_FAR_PX = 1e6
+_NUDGE_XY = np.array((0.00137, 0.00071))
+"""Added to every place, so that none is exactly on a line or in line with a corner, as half pixels often are."""
+
+_APART_PX = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment with two different ends; its length in pixels and unit vector come with it."""
+    """A segment with two different ends."""
 
     start_xy: PointXy
     end_xy: PointXy
@@ -27,57 +32,103 @@ class Segment:
         if self.start_xy == self.end_xy:
             raise ValueError(f"a segment needs two different ends, got {self.start_xy} twice")
 
-    @property
-    def length(self) -> float:
-        """In pixels."""
-        return math.dist(self.start_xy, self.end_xy)
 
-    @property
-    def unit_xy(self) -> PointXy:
-        """The way from start to end, one pixel long."""
-        return (
-            (self.end_xy[0] - self.start_xy[0]) / self.length,
-            (self.end_xy[1] - self.start_xy[1]) / self.length,
-        )
+def line_points(points_xy: npt.ArrayLike) -> FloatRows:
+    """The points of a polyline without those that are the same as the one before, (k, 2), k >= 2.
 
-    @property
-    def normal_xy(self) -> PointXy:
-        """One pixel towards the positive side."""
-        along_x, along_y = self.unit_xy
-        return -along_y, along_x
-
-    def offside(self, point_xy: PointXy) -> float:
-        """Above 0 on the positive side, exactly 0 on the line: twice the area of the triangle with the segment."""
-        (x1, y1), (x2, y2) = self.start_xy, self.end_xy
-        return (x2 - x1) * (point_xy[1] - y1) - (y2 - y1) * (point_xy[0] - x1)
-
-    def locate(self, point_xy: PointXy) -> PointXy:
-        """Where a point is, seen from the segment: how far along it from its start, and how far off its line.
-
-        Both in pixels; the second is above 0 on the positive side.
-        """
-        x, y = point_xy[0] - self.start_xy[0], point_xy[1] - self.start_xy[1]
-        along_x, along_y = self.unit_xy
-        return x * along_x + y * along_y, self.offside(point_xy) / self.length
+    Raises:
+        ValueError: the points are all the same, or not of shape (k, 2).
+    """
+    points = as_rows(points_xy, 2).astype(np.float64)
+    different = points[np.any(np.diff(points, axis=0, prepend=np.nan) != 0, axis=1)]
+    if len(different) < 2:
+        raise ValueError(f"a line needs two different points, got {points.tolist()}")
+    return different
 
 
-def crossing_place(before: PointXy, after: PointXy) -> float | None:
-    """Where a straight move crosses a segment's line.
+class Fence:
+    """A polyline as something to be crossed, with its ends drawn out straight, as far as nobody goes.
+
+    Who goes round an end crosses the part drawn out there, so that a way through the line and back round its end is
+    known for what it is. An end is not drawn out where that would meet the line itself, nor is a closed line.
 
     Args:
-        before: the place before the move, as ``Segment.locate`` gives it.
-        after: the place after it.
+        points_xy: see ``line_points``; in pixels.
+        reaches: whether what is drawn out from the first, and from the last point, is part of the line.
 
-    Returns:
-        The distance along the segment from its start, in pixels, below 0 or above its length beyond its ends; ``None``
-        when the move stays on one side. A point on the line itself belongs to the positive side, so a path that
-        touches the line and goes on counts once.
+    Attributes:
+        normals_xy: (m, 2), for each part one pixel towards its positive side.
+        is_line: bool (m,), which parts are the line, and not drawn out.
+
+    Raises:
+        ValueError: see ``line_points``.
     """
-    (along_before, off_before), (along_after, off_after) = before, after
-    if (off_before >= 0) == (off_after >= 0):
-        return None
-    share = off_before / (off_before - off_after)
-    return along_before + share * (along_after - along_before)
+
+    def __init__(self, points_xy: npt.ArrayLike, *, reaches: tuple[bool, bool] = (False, False)) -> None:
+        points = line_points(points_xy)
+        self._take(points)
+        is_closed = np.array_equal(points[0], points[-1])
+        before, after = (np.zeros((0, 2)) if is_closed else _drawn_out(*end, self) for end in _ends(points))
+        self._take(np.vstack((before, points, after)))
+        self.is_line = np.ones(len(self._starts), dtype=np.bool_)
+        self.is_line[: len(before)] = reaches[0]
+        self.is_line[len(self.is_line) - len(after) :] = reaches[1]
+
+    def _take(self, points_xy: FloatRows) -> None:
+        self._points, self._starts = points_xy, points_xy[:-1]
+        self._ways = np.diff(points_xy, axis=0)
+        self._squares = np.sum(self._ways**2, axis=1)
+        self.normals_xy = np.column_stack((-self._ways[:, 1], self._ways[:, 0])) / np.sqrt(self._squares)[:, None]
+
+    def crossings(self, before_xy: FloatRows, after_xy: FloatRows) -> npt.NDArray[np.int64]:
+        """Which parts straight moves cross: +1 towards the positive side, -1 back, else 0; (n, m).
+
+        A move through the point between two parts crosses one of them or, where it only touches the corner, both
+        there and back or none. A move that begins where another ended begins on the side where that ended.
+        """
+        before, after = before_xy + _NUDGE_XY, after_xy + _NUDGE_XY
+        right_of_move = _cross((after - before)[:, None], self._points[None] - before[:, None]) >= 0
+        met = right_of_move[:, :-1] != right_of_move[:, 1:]
+        side_before = _cross(self._ways[None], before[:, None] - self._starts[None]) >= 0
+        side_after = _cross(self._ways[None], after[:, None] - self._starts[None]) >= 0
+        changes: npt.NDArray[np.int64] = np.where(met, side_after.astype(np.int64) - side_before, 0)
+        return changes
+
+    def touches(self, boxes_xyxy: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which boxes (n, 4) the line itself meets, (n,)."""
+        parts = np.flatnonzero(self.is_line).tolist()
+        met = [segment_touches_boxes(self._points[part], self._points[part + 1], boxes_xyxy) for part in parts]
+        any_met: npt.NDArray[np.bool_] = np.any(met, axis=0)
+        return any_met
+
+    def distances(self, points_xy: FloatRows) -> FloatRows:
+        """How far points (n, 2) are from the nearest part, in pixels, (n,)."""
+        offsets = points_xy[:, None] - self._starts[None]
+        share = np.clip(np.sum(offsets * self._ways[None], axis=2) / self._squares, 0, 1)
+        gaps = offsets - share[..., None] * self._ways[None]
+        nearest: FloatRows = np.sqrt(np.sum(gaps**2, axis=2)).min(axis=1)
+        return nearest
+
+
+def _ends(points_xy: FloatRows) -> tuple[tuple[FloatRows, FloatRows], tuple[FloatRows, FloatRows]]:
+    """The two end points, each with the way on from there."""
+    return (points_xy[0], points_xy[0] - points_xy[1]), (points_xy[-1], points_xy[-1] - points_xy[-2])
+
+
+def _drawn_out(end_xy: FloatRows, way_xy: FloatRows, line: Fence) -> FloatRows:
+    """The far point of what is drawn out from an end, (1, 2), or none, (0, 2)."""
+    unit = way_xy / np.hypot(*way_xy)
+    far = end_xy + _FAR_PX * unit
+    meets = (
+        line.crossings((end_xy + unit)[None], far[None]).any() or line.distances((end_xy + unit)[None])[0] < _APART_PX
+    )
+    return np.zeros((0, 2)) if meets else far[None]
+
+
+def _cross(first: FloatRows, second: FloatRows) -> FloatRows:
+    """Above 0 where the second vector is at the right hand of the first, as seen on the screen."""
+    turn: FloatRows = first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+    return turn
 
 
 def segment_touches_boxes(

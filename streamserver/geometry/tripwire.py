@@ -1,12 +1,17 @@
-"""A line on the ground and who walked across it: remembers each track's side and reports each crossing once.
+"""A line on the ground and who walked across it: remembers each track's way and finds each crossing once.
 
 A track crosses when its *foot point* (middle of the box's bottom edge) goes from one side of the line to the other and
-its path meets the line between its ends. Three things make that hold on real detections:
+its path meets the line between its ends. Six things make that hold on real detections:
 
 * the path is followed step by step from side to side, also over frames in which the track was missing, so passing
   around an end of the line is told from passing through it;
 * a side counts only once the foot is beyond a band along the line (``band_px``), so trembling boxes on the line cross
-  once or not at all; a track first seen within the band gets its side when it leaves it;
+  once or not at all;
+* a track comes from where its foot was when it was first seen, within the band or not, even in the frame before the
+  tracker told of it (``Detections.born_xyxy``); it has no side as long as its foot is all but on the line;
+* a track first seen with its box on the line that moves on at once by more than the band is wide, as people do of whom
+  only every fifth frame is looked at, comes from where the same move would have begun a frame before;
+* feet that somebody else hides are where they would be under a box of the usual height;
 * an end of the line at the frame's border reaches on beyond the border, where the feet of people are who are
   cut off by it.
 """
@@ -14,18 +19,29 @@ its path meets the line between its ends. Three things make that hold on real de
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from streamserver.geometry.boxes import foot_points
-from streamserver.geometry.lines import PointXy, Segment, crossing_place
+from streamserver.geometry.boxes import FloatRows, as_rows, foot_points
+from streamserver.geometry.lines import Fence, PointXy, Segment, line_points
 
-_BAND_MIN_PX = 3.0
+_BAND_MIN_PX = 4.5
+"""Boxes that tremble by 3 px both ways are up to 4.3 px off a slanting line."""
+
 _BAND_BOX_SHARE = 0.08
 _BAND_FRAME_SHARE = 0.04
+_BIRTH_SHARE = 0.25
 _BORDER_SHARE = 0.02
+_PARALLEL = 1e-9
+
+_HIDDEN_BELOW = 0.8
+"""A box is cut off from below if it has become lower than this share of its usual height, most of it at its foot."""
+
+_HEIGHT_RATE = 0.2
+_DOUBT = 0.97
+"""By so much the usual height is taken to be lower with each frame in which the feet are hidden."""
 
 
 def band_px(box_height: float, frame_height: float) -> float:
@@ -37,6 +53,192 @@ def band_px(box_height: float, frame_height: float) -> float:
     return max(_BAND_MIN_PX, min(_BAND_BOX_SHARE * box_height, _BAND_FRAME_SHARE * frame_height))
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A track has crossed a line.
+
+    Attributes:
+        row: of the frame's objects.
+        side: where it is now: 1 for the positive side (at the right hand, from the line's start to its end), -1.
+        normal_xy: of the part of the line that it crossed, one pixel towards the positive side.
+    """
+
+    row: int
+    side: int
+    normal_xy: PointXy
+
+
+@dataclass(slots=True)
+class _View:
+    """How a track was seen when it last was whole: its upper and lower edge, and its usual height."""
+
+    top: float
+    bottom: float
+    height: float
+
+    def foot_y(self, top: float, bottom: float) -> float:
+        """Takes in the edges of its box now; where its foot is."""
+        is_hidden = bottom - top < _HIDDEN_BELOW * self.height and self.bottom - bottom > 2 * abs(top - self.top)
+        if is_hidden and top > 0:
+            self.height *= _DOUBT
+            return max(bottom, top + self.height)
+        self.top, self.bottom = top, bottom
+        self.height += _HEIGHT_RATE * (bottom - top - self.height)
+        return bottom
+
+
+@dataclass(slots=True)
+class _Passage:
+    """What is remembered of one track.
+
+    ``is_new`` says that it has not moved since it was first seen, with its box on the line, and ``is_placed`` that its
+    foot was on a side at all; ``through`` and ``round`` are the crossings of the line and
+    of what its ends are drawn out to, forth minus back, since it was last clearly on a side; ``normals`` those of the
+    last parts it crossed, by the side they were crossed to.
+    """
+
+    foot_xy: FloatRows
+    last_step: int
+    view: _View
+    is_placed: bool
+    is_new: bool
+    frames: int = 0
+    through: int = 0
+    round: int = 0
+    normals: dict[int, PointXy] = field(default_factory=dict)
+    waiting: list[tuple[int, PointXy]] = field(default_factory=list)
+
+
+class LineWatch:
+    """Follows the tracks of one channel across one polyline. Not for several threads at once.
+
+    Args:
+        points_xy: of the polyline, (k, 2), in pixels.
+        first: a track must have been seen in so many processed frames; until then its crossings wait, and go if the
+            track does.
+        max_lost: processed frames without a track after which it is forgotten.
+
+    Raises:
+        ValueError: the points make no line.
+    """
+
+    def __init__(self, points_xy: npt.ArrayLike, *, first: int = 0, max_lost: int = 100) -> None:
+        self._points = line_points(points_xy)
+        self._fence = Fence(self._points)
+        self._size_wh = (0, 0)
+        self._first = first
+        self._max_lost = max_lost
+        self._passages: dict[int, _Passage] = {}
+
+    def __len__(self) -> int:
+        """How many tracks are remembered."""
+        return len(self._passages)
+
+    def __contains__(self, track_id: int) -> bool:
+        """Whether a track is remembered."""
+        return track_id in self._passages
+
+    def reset(self) -> None:
+        """Forgets all tracks: what comes next has nothing to do with what was."""
+        self._passages.clear()
+
+    def update(
+        self,
+        step: int,
+        track_ids: npt.NDArray[np.int64],
+        boxes_xyxy: npt.ArrayLike,
+        size_wh: tuple[int, int],
+        *,
+        born_xyxy: npt.ArrayLike | None = None,
+        counted: npt.NDArray[np.bool_] | None = None,
+    ) -> list[Crossing]:
+        """Takes the tracks of one processed frame; returns the crossings to tell now, at most a few for each track.
+
+        Args:
+            step: number of the processed frame; grows from call to call.
+            track_ids: (n,), those not above 0 are passed over.
+            boxes_xyxy: (n, 4), pixels.
+            size_wh: of the frame.
+            born_xyxy: (n, 4), see ``Detections``.
+            counted: (n,), whose crossings in this frame count; the others are only followed. ``None`` for all.
+        """
+        self._forget(step)
+        rows = np.flatnonzero(track_ids > 0)
+        if not len(rows):
+            return []
+        self._fit(size_wh)
+        boxes = as_rows(boxes_xyxy).astype(np.float64)[rows]
+        births = np.full_like(boxes, np.nan) if born_xyxy is None else as_rows(born_xyxy).astype(np.float64)[rows]
+        bands = [band_px(height, size_wh[1]) for height in (boxes[:, 3] - boxes[:, 1]).tolist()]
+        passages = self._passages_of(track_ids[rows].tolist(), step, boxes, births, bands)
+        feet = foot_points(boxes)
+        edges = zip(passages, boxes[:, 1].tolist(), boxes[:, 3].tolist(), strict=True)
+        feet[:, 1] = [passage.view.foot_y(top, bottom) for passage, top, bottom in edges]
+        self._move(passages, step, feet, bands)
+        distances = self._fence.distances(feet).tolist()
+        told = []
+        for row, passage, distance, band in zip(rows.tolist(), passages, distances, bands, strict=True):
+            side = _side_reached(passage, distance, band)
+            if side and (counted is None or counted[row]):
+                passage.waiting.append((side, passage.normals[side]))
+            if passage.waiting and passage.frames >= self._first:
+                told += [Crossing(row, *crossing) for crossing in passage.waiting]
+                passage.waiting.clear()
+        return told
+
+    def _passages_of(
+        self, track_ids: list[int], step: int, boxes_xyxy: FloatRows, births_xyxy: FloatRows, bands: list[float]
+    ) -> list[_Passage]:
+        """What is remembered of tracks, begun for new ones where they were born, at the latest here."""
+        fresh = [i for i, key in enumerate(track_ids) if key not in self._passages]
+        if fresh:
+            born = np.asarray(np.isfinite(births_xyxy[fresh]).all(axis=1))
+            boxes = np.where(born[:, None], births_xyxy[fresh], boxes_xyxy[fresh])
+            feet, touches = foot_points(boxes), self._fence.touches(boxes).tolist()
+            distances = self._fence.distances(feet).tolist()
+            for row, i in enumerate(fresh):
+                is_placed = distances[row] >= _BIRTH_SHARE * bands[i]
+                top, bottom = boxes[row, [1, 3]].tolist()
+                passage = _Passage(
+                    feet[row],
+                    step - int(born[row]),
+                    _View(top, bottom, bottom - top),
+                    is_placed=is_placed,
+                    is_new=is_placed and touches[row],
+                )
+                self._passages[track_ids[i]] = passage
+        return [self._passages[key] for key in track_ids]
+
+    def _move(self, passages: list[_Passage], step: int, feet_xy: FloatRows, bands: list[float]) -> None:
+        """Moves tracks on to where their feet are now."""
+        before = [_came_from(*known, step) for known in zip(passages, feet_xy, bands, strict=True)]
+        moves = self._fence.crossings(np.array(before), feet_xy)
+        for i in np.flatnonzero(moves.any(axis=1)).tolist():
+            self._note(passages[i], moves[i])
+        for passage, foot_xy in zip(passages, feet_xy, strict=True):
+            passage.foot_xy, passage.last_step = foot_xy, step
+            passage.frames += 1
+
+    def _note(self, passage: _Passage, moves: npt.NDArray[np.int64]) -> None:
+        is_line = self._fence.is_line
+        passage.through += int(moves[is_line].sum())
+        passage.round += int(moves[~is_line].sum())
+        for part in np.flatnonzero(moves * is_line).tolist():
+            x, y = self._fence.normals_xy[part].tolist()
+            passage.normals[int(moves[part])] = (x, y)
+
+    def _fit(self, size_wh: tuple[int, int]) -> None:
+        """Lets the ends of the line that are at the border of a frame of this size reach beyond it."""
+        if size_wh != self._size_wh:
+            self._size_wh = size_wh
+            self._fence = Fence(self._points, reaches=_reaches(self._points, size_wh))
+
+    def _forget(self, step: int) -> None:
+        gone = [key for key, passage in self._passages.items() if step - passage.last_step > self._max_lost]
+        for key in gone:
+            del self._passages[key]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TripwireOptions:
     """How crossings turn into alarms.
@@ -44,10 +246,9 @@ class TripwireOptions:
     Attributes:
         direction_xy: only crossings whose change of side goes along this arrow count; (0, 0), or an arrow along the
             line itself, which tells no side from the other, counts both.
-        min_frames: a track must have been seen in so many processed frames; until then its crossing waits, and goes
-            if the track does.
+        min_frames: ``first`` of ``LineWatch``.
         repeat_frames: after an alarm, crossings of the same track within so many processed frames are passed over.
-        max_lost: processed frames without a track after which it is forgotten.
+        max_lost: that of ``LineWatch``.
     """
 
     direction_xy: PointXy = (0.0, 0.0)
@@ -56,120 +257,72 @@ class TripwireOptions:
     max_lost: int = 100
 
 
-@dataclass(slots=True)
-class _Passage:
-    """What is remembered of one track.
-
-    ``side`` is the last side it was clearly on (+1, -1; 0 before any), ``crossings`` the crossings of the line since
-    then, forth minus back, ``place`` its last foot as ``Segment.locate`` gives it.
-    """
-
-    place: PointXy
-    last_step: int
-    side: int = 0
-    crossings: int = 0
-    frames: int = 0
-    waiting: bool = False
-    last_alarm: int | None = None
-
-
 class Tripwire:
-    """One line of one channel. Tracks are forgotten ``max_lost`` processed frames after they were last seen."""
+    """One line of one of sophon-stream's filters: which tracks to report as they cross it."""
 
     def __init__(self, line: Segment, options: TripwireOptions) -> None:
-        self._line = line
         self._options = options
-        self._wanted = _wanted_side(line, options.direction_xy)
-        self._passages: dict[int, _Passage] = {}
+        self._watch = LineWatch((line.start_xy, line.end_xy), first=options.min_frames, max_lost=options.max_lost)
+        self._alarms: dict[int, int] = {}
 
     def __len__(self) -> int:
         """How many tracks are remembered."""
-        return len(self._passages)
+        return len(self._watch)
 
     def reset(self) -> None:
         """Forgets all tracks: what comes next has nothing to do with what was."""
-        self._passages.clear()
+        self._watch.reset()
+        self._alarms.clear()
 
     def update(
         self, step: int, track_ids: npt.NDArray[np.int64], boxes_xyxy: npt.ArrayLike, size_wh: tuple[int, int]
     ) -> list[int]:
-        """Takes the tracks of one processed frame; returns the ids of those to report now.
-
-        Args:
-            step: number of the processed frame; grows from call to call.
-            track_ids: (n,), those not above 0 are passed over.
-            boxes_xyxy: (n, 4), pixels.
-            size_wh: of the frame.
-        """
-        self._forget(step)
-        reach = _reach(self._line, size_wh)
-        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        heights = (boxes[:, 3] - boxes[:, 1]).tolist()
+        """Takes the tracks of one processed frame, as ``LineWatch``; returns the ids of those to report now."""
+        crossings = self._watch.update(step, track_ids, boxes_xyxy, size_wh)
+        self._alarms = {key: last_step for key, last_step in self._alarms.items() if key in self._watch}
         due = []
-        for track_id, (x, y), height in zip(track_ids.tolist(), foot_points(boxes).tolist(), heights, strict=True):
-            place, band = self._line.locate((x, y)), band_px(height, size_wh[1])
-            if track_id > 0 and self._follow(track_id, step, place, band, reach):
+        for crossing in crossings:
+            track_id = int(track_ids[crossing.row])
+            last_step = self._alarms.get(track_id, step - self._options.repeat_frames)
+            if along(crossing, self._options.direction_xy) >= 0 and step - last_step >= self._options.repeat_frames:
+                self._alarms[track_id] = step
                 due.append(track_id)
         return due
 
-    def _follow(self, track_id: int, step: int, place: PointXy, band: float, reach: PointXy) -> bool:
-        """Moves one track on; true if it is to be reported now."""
-        passage = self._passages.get(track_id)
-        if passage is None:
-            passage = self._passages[track_id] = _Passage(place, step)
-        if _has_crossed(passage, place, band, reach) and self._counts(passage, step):
-            passage.waiting = True
-        passage.frames += 1
-        passage.last_step = step
-        if not passage.waiting or passage.frames < self._options.min_frames:
-            return False
-        passage.waiting = False
-        passage.last_alarm = step
-        return True
 
-    def _counts(self, passage: _Passage, step: int) -> bool:
-        right_way = self._wanted in (0, passage.side)
-        repeated = passage.last_alarm is not None and step - passage.last_alarm < self._options.repeat_frames
-        return right_way and not repeated
-
-    def _forget(self, step: int) -> None:
-        gone = [key for key, passage in self._passages.items() if step - passage.last_step > self._options.max_lost]
-        for key in gone:
-            del self._passages[key]
+def along(crossing: Crossing, direction_xy: PointXy) -> int:
+    """1 for a crossing along an arrow, -1 against it, 0 where the arrow tells no side of the line from the other."""
+    toward = direction_xy[0] * crossing.normal_xy[0] + direction_xy[1] * crossing.normal_xy[1]
+    return 0 if abs(toward) <= _PARALLEL * math.hypot(*direction_xy) else int(np.sign(toward)) * crossing.side
 
 
-def _has_crossed(passage: _Passage, place: PointXy, band: float, reach: PointXy) -> bool:
-    """Follows the foot to ``place``; true when it is now clearly on the other side and came through the line."""
-    crossed_at = crossing_place(passage.place, place)
-    if crossed_at is not None and reach[0] <= crossed_at <= reach[1]:
-        passage.crossings += 1 if place[1] >= 0 else -1
-    passage.place = place
-    if abs(place[1]) <= band:
-        return False
-    side = 1 if place[1] > 0 else -1
-    crossed = side == -passage.side and passage.crossings == side
-    passage.side = side
-    passage.crossings = 0
-    return crossed
+def _came_from(passage: _Passage, foot_xy: FloatRows, band: float, step: int) -> FloatRows:
+    """Where a track's way to its foot in this frame begins: mostly where its foot was last."""
+    if not passage.is_new or step == passage.last_step:
+        return passage.foot_xy
+    passage.is_new = False
+    move: FloatRows = (foot_xy - passage.foot_xy) / (step - passage.last_step)
+    is_quick = math.hypot(*move) > 2 * band
+    return np.asarray(passage.foot_xy - move) if is_quick else passage.foot_xy
 
 
-def _reach(line: Segment, size_wh: tuple[int, int]) -> PointXy:
-    """From where to where along the line, in pixels from its start, a path must meet it."""
+def _side_reached(passage: _Passage, distance_px: float, band: float) -> int:
+    """The side, 1 or -1, on which a track is that has just crossed and left the band; else 0."""
+    if not passage.is_placed:
+        passage.through = passage.round = 0
+        passage.is_placed = distance_px >= _BIRTH_SHARE * band
+    if distance_px <= band:
+        return 0
+    side = passage.through if abs(passage.through) == 1 and passage.round == 0 else 0
+    passage.through = passage.round = 0
+    return side
+
+
+def _reaches(points_xy: FloatRows, size_wh: tuple[int, int]) -> tuple[bool, bool]:
+    """Whether the line reaches on beyond its first, and its last point: where that is at the border or outside."""
     step = _BORDER_SHARE * max(size_wh)
-    along_x, along_y = line.unit_xy
-    beyond_start = (line.start_xy[0] - step * along_x, line.start_xy[1] - step * along_y)
-    beyond_end = (line.end_xy[0] + step * along_x, line.end_xy[1] + step * along_y)
-    return (
-        0.0 if _on_screen(beyond_start, size_wh) else -math.inf,
-        line.length if _on_screen(beyond_end, size_wh) else math.inf,
-    )
-
-
-def _on_screen(point_xy: PointXy, size_wh: tuple[int, int]) -> bool:
-    return 0 <= point_xy[0] < size_wh[0] and 0 <= point_xy[1] < size_wh[1]
-
-
-def _wanted_side(line: Segment, direction_xy: PointXy) -> int:
-    """The side on which a crossing along ``direction_xy`` ends: +1, -1 or, for both, 0."""
-    toward = direction_xy[0] * line.normal_xy[0] + direction_xy[1] * line.normal_xy[1]
-    return int(np.sign(toward))
+    units = points_xy[[0, -1]] - points_xy[[1, -2]]
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    beyond = points_xy[[0, -1]] + step * units
+    start, end = (not np.all((point >= 0) & (point < size_wh)) for point in beyond)
+    return start, end

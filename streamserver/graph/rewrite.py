@@ -134,7 +134,7 @@ def write_graphs(graphs: Sequence[RawGraph], folder: Path) -> Path:
     """Writes ``engine.json`` and ``elements/<graph_id>_<element_id>_<name>.json`` into ``folder``; returns the former.
 
     ``read_graphs(path, folder)`` gives equal graphs but for the element files' names. The element files come first, so
-    that ``engine.json`` never names one that is not there.
+    that ``engine.json`` never names one that is not there; other files in ``elements/`` go last.
 
     Raises:
         GraphError: two graphs have the same id.
@@ -153,6 +153,10 @@ def write_graphs(graphs: Sequence[RawGraph], folder: Path) -> Path:
         content.append({**graph.data, "elements": entries, "connections": list(graph.connections)})
     path = folder / "engine.json"
     write_json(path, content, indent=2)
+    named = {folder / entry["element_config"] for graph in content for entry in graph["elements"]}
+    for old in (folder / "elements").iterdir():
+        if old not in named:
+            old.unlink()
     return path
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import av
 
 from streamserver.core.errors import SourceError
-from streamserver.core.picture import Picture
 from streamserver.core.urls import for_ffmpeg
-from streamserver.media.av_reader import VideoReader, reason_in_words, to_picture
+from streamserver.media.av_reader import VideoReader, luma_of, reason_in_words, to_picture
+from streamserver.media.connection import Decoded
 from streamserver.media.diagnosis import why_no_name
 
 _TIMEOUT_S = (10.0, 10.0)
@@ -50,11 +50,11 @@ class AvFile:
         """What is read, in words."""
         return self._reader.stream
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[Decoded]:
         """Every frame that can be decoded; raises ``SourceError`` where the file cannot be read on."""
         try:
             for frame in self._reader.frames():
-                yield to_picture(frame)
+                yield Decoded(to_picture(frame), frame.time, functools.partial(luma_of, frame))
         except av.FFmpegError as e:
             raise SourceError(reason_in_words(e)) from e
 

@@ -12,7 +12,8 @@ from streamserver.core.errors import SourceMissingError
 from streamserver.core.picture import Picture
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import local_path
-from streamserver.media.pacing import Pacer
+from streamserver.media.pacing import DEFAULT_RATE, Pacer
+from streamserver.media.source_clock import whole_ticks
 from streamserver.media.sources import SourceFrame, SourceSpec
 from streamserver.vision.codec import decode_jpeg
 
@@ -40,6 +41,7 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
     monitor.connecting()
     folder = _Folder(spec)
     pacer = Pacer(spec.fps if spec.paced else 0.0, stopping)
+    rate = spec.fps if spec.fps > 0 else DEFAULT_RATE
     first_id: int | None = None
     for shown, loop in enumerate(spec.loops()):
         files = folder.files()
@@ -55,7 +57,8 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
             if starting:
                 monitor.streaming(connected=shown == 0)
             monitor.picture()
-            yield SourceFrame(frame_id, loop, _NO_TIME, discontinuity=starting, picture=picture)
+            clock_s = whole_ticks(frame_id / rate)
+            yield SourceFrame(frame_id, loop, _NO_TIME, clock_s, discontinuity=starting, picture=picture)
             starting = False
         folder.end_loop(nothing_shown=starting)
         first_id += len(files)

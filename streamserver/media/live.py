@@ -18,8 +18,9 @@ from streamserver.core.urls import has_end
 from streamserver.media.backoff import Crowd, backoff_after_refusal_s, backoff_s
 from streamserver.media.connection import Connection, Connector, Decoded
 from streamserver.media.frozen import FrozenWatch
-from streamserver.media.pacing import TimestampPacer
+from streamserver.media.pacing import DEFAULT_RATE, TimestampPacer
 from streamserver.media.pyav import require_av
+from streamserver.media.source_clock import SourceClock
 from streamserver.media.sources import SourceFrame, SourceSpec
 from streamserver.media.turnstile import Turnstile
 
@@ -87,6 +88,7 @@ class _Stream:
         self._stopping = stopping
         self._monitor = monitor
         self._watch = FrozenWatch(0.0 if has_end(spec.url) else spec.frozen_after_s)
+        self._recorded = SourceClock() if has_end(spec.url) else None
         self._loop = -1
         self._last_frame: float | None = None
         self._away_since: float | None = None
@@ -154,6 +156,8 @@ class _Stream:
         pacer = TimestampPacer(self._stopping) if self._spec.paced and connection.in_bursts else None
         size_wh: tuple[int, int] | None = None
         began = 0.0
+        if self._recorded is not None:
+            self._recorded.new_loop()
         for frame_id, decoded in enumerate(connection.pictures()):
             if pacer is not None:
                 pacer.wait(decoded.time_s)
@@ -165,7 +169,14 @@ class _Stream:
             other_size, size_wh = size_wh != decoded.picture.size_wh, decoded.picture.size_wh
             frozen = self._look(decoded, now, connection.stream if other_size else "", first=frame_id == 0)
             self._last_frame = now
-            yield SourceFrame(frame_id, self._loop, time.time_ns() // 1000, discontinuity=lost, picture=decoded.picture)
+            yield SourceFrame(
+                frame_id,
+                self._loop,
+                time.time_ns() // 1000,
+                now if self._recorded is None else self._recorded.at(decoded.time_s, rate=DEFAULT_RATE),
+                discontinuity=lost,
+                picture=decoded.picture,
+            )
             if frozen and now - began >= self._patience_s:
                 self._patience_s = min(_LONGEST_PATIENCE_S, max(self._spec.frozen_after_s, 2 * self._patience_s))
                 raise SourceError(frozen)

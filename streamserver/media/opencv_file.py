@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from streamserver.core.errors import SourceError
-from streamserver.core.picture import Picture
 from streamserver.core.urls import for_ffmpeg
 from streamserver.media.asking import refusal
+from streamserver.media.connection import Decoded
 from streamserver.media.diagnosis import NO_VIDEO, why_no_name, why_not
 from streamserver.media.opencv_reader import OpenCvReader
 
@@ -50,10 +50,9 @@ class OpenCvFile:
         """What is read, in words."""
         return self._reader.stream
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[Decoded]:
         """Every frame that can be decoded; raises ``SourceError`` where the file cannot be read on."""
-        for decoded in self._reader.frames():
-            yield decoded.picture
+        return self._reader.frames()
 
     def __enter__(self) -> OpenCvFile:
         return self

@@ -169,12 +169,19 @@ class OpenCvReader:
         Raises:
             SourceError: no picture has come in time.
         """
+        first = True
         while self._grab():
-            time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            time_s = self._time_s(first=first)
+            first = False
             picture = self._picture = Picture(self._size_wh, self._retrieve)
             yield Decoded(picture, time_s, functools.partial(_luma_of, picture))
             del picture
             self._settle()
+
+    def _time_s(self, *, first: bool) -> float | None:
+        """When the newest frame is due; OpenCV says 0 where it does not know."""
+        time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        return time_s if time_s or first else None
 
     def _grab(self) -> bool:
         """Goes on to the next frame; False when there are no more.

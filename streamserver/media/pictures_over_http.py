@@ -183,7 +183,8 @@ def _frames(inbox: _Inbox, stopping: threading.Event, monitor: SourceMonitor) ->
             monitor.streaming(f"pictures {size_wh[0]}x{size_wh[1]}")
         monitor.picture()
         last_sign = time.monotonic()
-        yield SourceFrame(frame_id, 0, timestamp_us, discontinuity=frame_id == 0, picture=_picture(size_wh, image))
+        picture = _picture(size_wh, image)
+        yield SourceFrame(frame_id, 0, timestamp_us, last_sign, discontinuity=frame_id == 0, picture=picture)
         frame_id += 1
 
 

@@ -104,6 +104,7 @@ class SourceFrame:
     frame_id: int
     loop: int
     timestamp_us: int
+    clock_s: float
     discontinuity: bool
     picture: Picture
 

@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from streamserver.core.errors import SourceError, SourceMissingError
-from streamserver.core.picture import Picture
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import local_path
+from streamserver.media.connection import Decoded
 from streamserver.media.pacing import Pacer
 from streamserver.media.pyav import require_av
+from streamserver.media.source_clock import SourceClock
 from streamserver.media.sources import SourceFrame, SourceSpec
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class OpenVideo(Protocol):
     def stream(self) -> str:
         """What is read, in words."""
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[Decoded]:
         """Every frame, in order; raises ``SourceError`` where the file cannot be read on."""
 
 
@@ -57,14 +58,23 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
         SourceError: an address of another kind cannot be opened now.
     """
     monitor.connecting()
+    clock = SourceClock()
     for played, loop in enumerate(spec.loops()):
         frame_id = -1
         with _open(spec, monitor) as video:
-            for frame_id, picture in enumerate(_play(video, spec, stopping)):
+            clock.new_loop()
+            for frame_id, decoded in enumerate(_play(video, spec, stopping)):
                 if frame_id == 0:
                     monitor.streaming(video.stream, connected=played == 0)
                 monitor.picture()
-                yield SourceFrame(frame_id, loop, time.time_ns() // 1000, discontinuity=frame_id == 0, picture=picture)
+                yield SourceFrame(
+                    frame_id,
+                    loop,
+                    time.time_ns() // 1000,
+                    clock.at(decoded.time_s, rate=video.rate),
+                    discontinuity=frame_id == 0,
+                    picture=decoded.picture,
+                )
         if stopping.is_set():
             return
         if frame_id < 0:
@@ -74,13 +84,13 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
     monitor.ended()
 
 
-def _play(video: OpenVideo, spec: SourceSpec, stopping: threading.Event) -> Iterator[Picture]:
+def _play(video: OpenVideo, spec: SourceSpec, stopping: threading.Event) -> Iterator[Decoded]:
     pacer = Pacer(video.rate if spec.paced else 0.0, stopping)
     try:
-        for picture in video.pictures():
+        for decoded in video.pictures():
             if not pacer.wait():
                 return
-            yield picture
+            yield decoded
     except SourceError as e:
         logger.warning("%s: ends early: %s", spec.masked_url, e.message)
 

@@ -17,11 +17,15 @@ _OPTIONS = {
     ".avi": {"flush_packets": "1"},
 }
 
+_IN_ONE = {".mp4": {"movflags": "faststart"}}
+
 
 class VideoWriter:
     """One file: each picture is one frame, shown for 1 / rate seconds.
 
     An .mp4 is written in fragments, one from key frame to key frame; an .avi can be read to where it breaks off.
+    ``in_one`` writes an .mp4 in one piece, which the oldest of players can seek in, and which is worth nothing before
+    it is closed.
 
     Args:
         path: its ending, ``.avi`` or ``.mp4``, says the container.
@@ -31,7 +35,7 @@ class VideoWriter:
         OSError: the file cannot be written, from ``write`` and ``close`` too; ``close`` has to be called all the same.
     """
 
-    def __init__(self, path: Path, encoding: Encoding) -> None:
+    def __init__(self, path: Path, encoding: Encoding, *, in_one: bool = False) -> None:
         import av
 
         self.path = path
@@ -39,7 +43,8 @@ class VideoWriter:
         self._encoding = encoding
         self._size_wh = (0, 0)
         self._written = 0
-        self._container = av.open(str(path), "w", container_options=_OPTIONS[path.suffix])
+        options = _IN_ONE if in_one else _OPTIONS
+        self._container = av.open(str(path), "w", container_options=options[path.suffix])
         self._stream: av.VideoStream | None = None
 
     def write(self, image_bgr: ImageBgr) -> None:

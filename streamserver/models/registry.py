@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 
 from streamserver.core.errors import ConfigError
-from streamserver.core.settings import PROJECT_DIR
+from streamserver.core.settings import CONFIGS_DIR
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.package import Package
 
-REGISTRY_FILE = PROJECT_DIR / "configs" / "models.yaml"
+REGISTRY_FILE = CONFIGS_DIR / "models.yaml"
 
 _REQUIRED = ("file", "sha256", "task", "family", "licence")
 _OPTIONAL = ("source", "url", "package", "labels", "preprocess", "options")

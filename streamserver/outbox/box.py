@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -19,12 +19,12 @@ from streamserver.core.errors import StoreError
 from streamserver.core.ids import Uuid7Source
 from streamserver.durable import settle
 from streamserver.durable.disk import free_bytes
-from streamserver.outbox import mending, rows
+from streamserver.outbox import memories, mending, rows
 from streamserver.outbox.clocks import ServiceClock, adopt_tries, boot_id
 from streamserver.outbox.opening import Ownership, open_file
-from streamserver.outbox.records import Counters, Limits, NewEvent, PendingEvent
+from streamserver.outbox.records import Counters, Limits, Memory, NewEvent, PendingEvent
 from streamserver.outbox.schema import CLAIMED, DEAD, DELIVERED
-from streamserver.outbox.shared import SharedFile, Work
+from streamserver.outbox.shared import Owed, SharedFile
 from streamserver.outbox.upkeep import DropLog, Upkeep
 
 __all__ = ["Counters", "Limits", "NewEvent", "Outbox", "PendingEvent"]
@@ -40,15 +40,6 @@ _SHORT = 4
 
 
 _CLAIMED_ROW = "id = ? AND state = 0 AND next_try = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class _Owed:
-    """What became of claimed alarms and could not be written yet."""
-
-    what: str
-    ids: Sequence[str]
-    work: Work[None]
 
 
 class Outbox:
@@ -94,7 +85,7 @@ class Outbox:
         self._out: set[str] = set()
         self._handed: deque[PendingEvent] = deque()
         self._hungry = 0
-        self._owed: deque[_Owed] = deque()
+        self._owed: deque[Owed] = deque()
         self._added = 0
         self._next_expiry = -math.inf
         self._service = ServiceClock(clock)
@@ -120,8 +111,11 @@ class Outbox:
         """The counters as of the last transaction."""
         return self._counters
 
-    def add(self, events: Sequence[NewEvent]) -> int:
-        """Keeps ``events`` and returns how many were new: a key that is known already is left out."""
+    def add(self, events: Sequence[NewEvent], memory: Memory | None = None) -> int:
+        """Keeps ``events`` and returns how many were new: a key that is known already is left out.
+
+        With a ``memory``, both are kept or neither is.
+        """
         self._require_space()
 
         def work(connection: sqlite3.Connection) -> list[PendingEvent | None]:
@@ -135,12 +129,22 @@ class Outbox:
             if self._added >= _PRUNE_EVERY:
                 self._added = 0
                 rows.prune(connection, self._limits.keep_keys)
+            if memory is not None:
+                memories.remember(connection, memory)
             failpoints.hit("commit.before")
             return new
 
         added = self._file.write(work, self._hand_over)
         failpoints.hit("commit.after")
         return len(added)
+
+    def remember(self, memory: Memory) -> None:
+        """Keeps what an algorithm remembers, in the place of what it remembered before."""
+        self.add((), memory)
+
+    def recall(self, algorithm: int) -> Memory | None:
+        """What the algorithm at this position of the task remembers; ``None`` for nothing."""
+        return self._file.read(lambda connection: memories.recall(connection, algorithm))
 
     def claim(self, limit: int, *, early: bool = False) -> list[PendingEvent]:
         """At most ``limit`` alarms that are due, the longest due first; their attempt is counted on the disk already.
@@ -320,7 +324,7 @@ class Outbox:
                 step(connection, event_id)
 
         if not any(owed.what == what and owed.ids == ids for owed in self._owed.copy()):
-            self._owed.append(_Owed(what, ids, work))
+            self._owed.append(Owed(what, ids, work))
         self._pay()
 
     def _pay(self) -> None:
@@ -357,6 +361,7 @@ class Outbox:
     def _check(self, connection: sqlite3.Connection) -> None:
         mending.check_rows(connection, self.path)
         mending.check_bodies(connection, self.path)
+        memories.check(connection, self.path)
         mending.balance(connection, self._counters)
 
     def _moment(self) -> rows.Moment:
@@ -374,6 +379,7 @@ class Outbox:
         self._upkeep.opened(connection)
         if mending.check_rows(connection, self.path) or not mending.are_counters_sound(connection):
             mending.balance(connection, self._all_known())
+        memories.check(connection, self.path)
         adopt_tries(connection, self._boot, self._clock())
         for event_id in self._out:
             connection.execute("UPDATE events SET next_try = ? WHERE id = ? AND state = 0", (CLAIMED, event_id))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from streamserver.durable import readable_rows
-from streamserver.outbox import clocks, rows
+from streamserver.outbox import clocks, memories, rows
 from streamserver.outbox.records import PER_ALGORITHM, Counters
 from streamserver.outbox.schema import (
     COLUMNS,
@@ -55,6 +55,7 @@ def salvage(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
         except (sqlite3.IntegrityError, sqlite3.InterfaceError, OverflowError, UnicodeEncodeError) as e:
             _log.warning("an alarm was not taken over: %s", e)
     _take_counters(source, target, version)
+    memories.salvage(source, target)
     return taken
 
 

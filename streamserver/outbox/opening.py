@@ -14,7 +14,7 @@ from streamserver.core.errors import StoreError
 from streamserver.durable import mending as durable_mending
 from streamserver.durable import open_database
 from streamserver.durable.files import Hold
-from streamserver.outbox import mending
+from streamserver.outbox import memories, mending
 from streamserver.outbox.records import Counters
 from streamserver.outbox.rows import read_counters
 from streamserver.outbox.schema import SCHEMA
@@ -83,6 +83,7 @@ def open_file(path: Path, known: Callable[[], Counters], damage: str) -> sqlite3
     def complete(target: sqlite3.Connection) -> tuple[int, int]:
         before = read_counters(target).lost
         mending.balance(target, known())
+        memories.tell(target, path)
         return 0, read_counters(target).lost - before
 
     schema = replace(SCHEMA, committed=lambda _path: known().events)

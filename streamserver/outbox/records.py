@@ -27,6 +27,21 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What an algorithm is to remember across restarts.
+
+    Attributes:
+        algorithm: its position in the task.
+        content: JSON, as its state gave it.
+        place: loop, frame and time (microseconds since the epoch) of the frame that changed it last.
+    """
+
+    algorithm: int
+    content: str
+    place: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingEvent:
     """An alarm that somebody is to deliver.
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streamserver.durable import Schema
+from streamserver.outbox import memories
 
-VERSION = 2
+VERSION = 3
 
 WAITING, DEAD, DELIVERED, DROPPED = range(4)
 """States of an alarm. Those below ``DELIVERED`` have a body."""
@@ -17,7 +18,7 @@ WAITING, DEAD, DELIVERED, DROPPED = range(4)
 CLAIMED = float("inf")
 """The next try of an alarm that somebody is delivering."""
 
-_TABLES = """
+_TABLES_2 = """
 CREATE TABLE events (
     n INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -41,6 +42,7 @@ CREATE INDEX held ON events (n) WHERE state < 2;
 CREATE TABLE counters (name TEXT NOT NULL UNIQUE, value INTEGER NOT NULL, seal INTEGER NOT NULL);
 CREATE TABLE facts (name TEXT NOT NULL UNIQUE, value NOT NULL);
 """
+_TABLES = f"{_TABLES_2}{memories.CREATE};"
 # Bodies lie apart, so that a row changes its state without its 50 kB being read and written.
 
 SEALED = "n, id, event_key, algorithm, created, born, size, body_sum, state"
@@ -87,7 +89,7 @@ def _from_1_to_2(connection: sqlite3.Connection) -> None:
     connection.execute("DROP INDEX IF EXISTS pending")
     connection.execute("ALTER TABLE events RENAME TO events_1")
     connection.execute("ALTER TABLE counters RENAME TO counters_1")
-    for statement in statements(_TABLES):
+    for statement in statements(_TABLES_2):
         connection.execute(statement)
     connection.executemany(INSERT, from_version_1(connection.execute(f"SELECT {COLUMNS_1} FROM events_1")))
     connection.execute("INSERT INTO bodies SELECT n, body FROM events_1 WHERE done IS NULL AND body IS NOT NULL")
@@ -97,6 +99,11 @@ def _from_1_to_2(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE counters_1")
 
 
+def _from_2_to_3(connection: sqlite3.Connection) -> None:
+    """What algorithms remember gets its table."""
+    connection.execute(memories.CREATE)
+
+
 def _unsound(connection: sqlite3.Connection) -> str:
     for row in connection.execute(f"SELECT {SEALED}, seal FROM events"):
         if seal(row[:-1]) != row[-1]:
@@ -104,14 +111,14 @@ def _unsound(connection: sqlite3.Connection) -> str:
     for n, body_sum, body in connection.execute(HELD_BODIES):
         if not isinstance(body, bytes) or zlib.crc32(body) != body_sum:
             return f"the body of row {n} is wrong"
-    return ""
+    return memories.unsound(connection)
 
 
 SCHEMA = Schema(
     version=VERSION,
     create=_TABLES,
-    migrations={1: _from_1_to_2},
-    tables=("events", "bodies", "counters", "facts"),
+    migrations={1: _from_1_to_2, 2: _from_2_to_3},
+    tables=("events", "bodies", "counters", "facts", "memories"),
     rows_sound=_unsound,
     counter="SELECT coalesce(max(value), 0) FROM counters WHERE name = 'events'",
 )

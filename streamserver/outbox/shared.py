@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -69,6 +70,15 @@ class _Job(Generic[Result]):
     def result(self) -> Result:
         """What the work returned; only after ``committed`` without an error."""
         return self._results[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What became of claimed alarms and could not be written yet."""
+
+    what: str
+    ids: Sequence[str]
+    work: Work[None]
 
 
 class SharedFile:

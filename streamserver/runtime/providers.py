@@ -77,23 +77,26 @@ def cuda_obstacle(*, available: list[str], device_count: int) -> str:
 
 
 def choose_providers(device: str) -> ProviderChoice:
-    """What to ask for, given the setting ``device``: ``auto``, ``cpu`` or ``cuda``.
+    """What to ask for, given ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number of the GPU>``.
 
     Raises:
-        ModelError: ``cuda`` was demanded and is out of reach; says why.
+        ModelError: CUDA was demanded and is out of reach; says why.
     """
     if device == "cpu":
         return ProviderChoice((CPU,))
+    kind, _, number = device.partition(":")
     obstacle = cuda_obstacle(available=onnxruntime.get_available_providers(), device_count=cuda_device_count())
+    if not obstacle and number and int(number) >= cuda_device_count():
+        obstacle = f"there is no GPU {number}, the driver offers {cuda_device_count()}, numbered from 0"
     if not obstacle:
         obstacle = cuda_library_problem()
         if not obstacle:
-            return ProviderChoice(((CUDA, dict(_CUDA_OPTIONS)), CPU))
+            return ProviderChoice(((CUDA, _CUDA_OPTIONS | ({"device_id": number} if number else {})), CPU))
         if device == "auto":
             logger.warning("there is a GPU, but %s; %s", obstacle, _PACKAGES)
-    if device == "cuda":
+    if kind == "cuda":
         raise ModelError(
-            f"device 'cuda' cannot be used: {obstacle}", cure="make it work, or set STREAMSERVER_DEVICE=auto"
+            f"device '{device}' cannot be used: {obstacle}", cure="make it work, or set STREAMSERVER_DEVICE=auto"
         )
     return ProviderChoice((CPU,), obstacle)
 
@@ -104,7 +107,7 @@ def check_providers(choice: ProviderChoice, used: list[str], *, device: str, nam
     Args:
         choice: what was asked for.
         used: what the session says it uses, best first.
-        device: the setting; ``cuda`` makes a fallback to the CPU an error.
+        device: as it was asked for; ``cuda``, with a number or not, makes a fallback to the CPU an error.
         name: the model's file name, for messages.
 
     Returns:
@@ -116,7 +119,7 @@ def check_providers(choice: ProviderChoice, used: list[str], *, device: str, nam
     provider = used[0] if used else CPU
     if choice.wants_cuda and provider != CUDA:
         problem = f"'{name}' runs on {provider}: CUDA was asked for and could not be loaded"
-        if device == "cuda":
+        if device.startswith("cuda"):
             raise ModelError(problem, cure=_PACKAGES)
         logger.warning("%s; %s", problem, _PACKAGES)
         return provider

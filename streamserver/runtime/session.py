@@ -81,7 +81,7 @@ def open_session(path: Path, *, device: str = "auto", threads: int = 1, quiet: b
 
     Args:
         path: the file.
-        device: ``auto`` (CUDA where it works, else the CPU), ``cpu`` or ``cuda``.
+        device: ``auto`` (CUDA where it works, else the CPU), ``cpu``, ``cuda`` or ``cuda:1`` for the second GPU.
         threads: threads of one run. They never spin while idle: at 5 runs a second, spinning costs 5 times the work.
         quiet: ONNX Runtime does not log a failed run, which is an exception anyway; for trying things out.
 

@@ -1,4 +1,4 @@
-"""A second account of what was accepted and deleted: one line each, beside the database.
+"""A second account of what was accepted, updated and deleted: one line each, beside the database.
 
 It is only read when the database is opened, to see whether commits are missing (a lost ``-wal``, an old copy), and when
 it is mended: what the damaged file and the backup do not hold any more stands here. Lines are appended after the commit
@@ -34,6 +34,10 @@ class Journal:
     def created(self, number: int, row: dict[str, Any], *, replaces: str | None) -> None:
         """Notes an accepted row (all its columns) and the key of the row whose place it takes."""
         self._append({"n": number, "op": "create", "row": row, "replaces": replaces})
+
+    def updated(self, number: int, row: dict[str, Any]) -> None:
+        """Notes what a row (all its columns) asks for from now on."""
+        self._append({"n": number, "op": "update", "row": row})
 
     def deleted(self, number: int, key: str) -> None:
         """Notes that the row is wanted no more."""

@@ -1,6 +1,7 @@
 """Puts a task database together again from the damaged file, the backup and the journal.
 
-One rule decides between them: a row that any of them knows as deleted is deleted, for a key never comes back to life.
+Two rules decide between them: a row that any of them knows as deleted is deleted, for a key never comes back to life,
+and of a row's revisions the highest holds.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import Any
 
 from streamserver import durable
 from streamserver.core.files import read_json
+from streamserver.core.revision import FIRST
 from streamserver.store.journal import Journal
-from streamserver.store.schema import COLUMNS, SIGNED, WRITES, checksum_of, is_sound
+from streamserver.store.schema import COLUMNS, OLDER_COLUMNS, SIGNED, WRITES, checksum_of, is_sound
 
 _log = logging.getLogger(__name__)
 
 Values = dict[str, Any]
 
-_OTHERS = {"state": "PENDING", "reason": "", "since": 0.0, "restarts": 0, "port": 0}
+_OTHERS = {"revision": FIRST, "state": "PENDING", "reason": "", "since": 0.0, "restarts": 0, "port": 0}
 
 
 class Rescue:
@@ -50,10 +52,12 @@ class Rescue:
 
     def _learn(self, entry: Values) -> None:
         self._number = max(self._number, entry["n"])
-        if entry["op"] == "create":
-            row = entry["row"]
-            self._created[row["key"]] = row
-            if entry["replaces"]:
+        if entry["op"] in ("create", "update"):
+            row = {"revision": FIRST} | entry["row"]
+            known = self._created.setdefault(row["key"], row)
+            if row["revision"] > known["revision"]:  # two processes may append in either order
+                self._created[row["key"]] = row
+            if entry.get("replaces"):
                 self._deleted.add(entry["replaces"])
         elif entry["op"] == "delete":
             self._deleted.add(entry["key"])
@@ -103,8 +107,10 @@ class Rescue:
             return False
         if key in self._deleted and values["desired"] != "deleted":
             values = values | {"desired": "deleted"}
-        existing = target.execute("SELECT desired FROM tasks WHERE key = ?", (key,)).fetchone()
+        existing = target.execute("SELECT revision FROM tasks WHERE key = ?", (key,)).fetchone()
         if existing is not None:
+            if values["revision"] > existing[0]:
+                _bring_up_to_date(target, values)
             if values["desired"] == "deleted":
                 _mark_deleted(target, key)
             return False
@@ -115,16 +121,16 @@ class Rescue:
 
 def _rows_of(source: sqlite3.Connection) -> Iterator[Values]:
     """Rows as dictionaries; those of version 1, which has no checksum, get theirs when they make sense."""
-    found = False
-    for row in durable.readable_rows(source, "tasks", COLUMNS):
-        found = True
-        yield dict(zip(COLUMNS, row, strict=True))
-    if found:
-        return
-    columns = COLUMNS[:-1]
-    for row in durable.readable_rows(source, "tasks", columns):
-        values = dict(zip(columns, row, strict=True))
-        yield values | {"checksum": checksum_of(values) if _makes_sense(values) else None}
+    for columns in (COLUMNS, *OLDER_COLUMNS):
+        found = False
+        for row in durable.readable_rows(source, "tasks", columns):
+            found = True
+            values = {"revision": FIRST} | dict(zip(columns, row, strict=True))
+            if "checksum" not in values:
+                values["checksum"] = checksum_of(values) if _makes_sense(values) else None
+            yield values
+        if found:
+            return
 
 
 def _keys_with_folder(folder: Path) -> set[str]:
@@ -195,13 +201,26 @@ def _insert(target: sqlite3.Connection, values: Values) -> bool:
     return True
 
 
+def _bring_up_to_date(target: sqlite3.Connection, values: Values) -> None:
+    """Gives a row that is there what a later revision of it asks for."""
+    names = ("request", "spec_hash", "revision")
+    update = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in names)} WHERE key = :key"
+    target.execute(update, {name: values[name] for name in (*names, "key")})
+    _sign(target, values["key"])
+
+
 def _mark_deleted(target: sqlite3.Connection, key: str) -> None:
-    row = target.execute(f"SELECT {', '.join(SIGNED)} FROM tasks WHERE key = ?", (key,)).fetchone()
-    if row is None:
-        return
-    values = dict(zip(SIGNED, row, strict=True)) | {"desired": "deleted"}
-    update = "UPDATE tasks SET desired = 'deleted', checksum = ? WHERE key = ?"
-    target.execute(update, (checksum_of(values), key))
+    target.execute("UPDATE tasks SET desired = 'deleted' WHERE key = ?", (key,))
+    _sign(target, key)
+
+
+def _sign(target: sqlite3.Connection, key: str) -> None:
+    """Gives the row, if there is one, the checksum of what it holds now."""
+    names = (*SIGNED, "revision")
+    row = target.execute(f"SELECT {', '.join(names)} FROM tasks WHERE key = ?", (key,)).fetchone()
+    if row is not None:
+        checksum = checksum_of(dict(zip(names, row, strict=True)))
+        target.execute("UPDATE tasks SET checksum = ? WHERE key = ?", (checksum, key))
 
 
 def put_aside(target: sqlite3.Connection, values: Values) -> None:

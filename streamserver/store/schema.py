@@ -15,8 +15,9 @@ from sqlalchemy.engine.url import URL
 
 from streamserver import durable
 from streamserver.core.errors import StoreError
+from streamserver.core.revision import FIRST
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DATABASE = "tasks.sqlite"
 WRITES = "writes"
 
@@ -41,13 +42,17 @@ tasks = sa.Table(
     sa.Column("restarts", sa.Integer),
     sa.Column("port", sa.Integer),
     sa.Column("checksum", sa.Integer),
+    sa.Column("revision", sa.Integer),
 )
 
 counters = sa.Table("counters", _metadata, sa.Column("name", sa.String), sa.Column("value", sa.Integer))
 
 COLUMNS = tuple(column.name for column in tasks.c)
+OLDER_COLUMNS = (COLUMNS[:-1], COLUMNS[:-2])
+"""Those of version 2, which has no revision, and of version 1, which has no checksum either."""
+
 SIGNED = ("key", "task_id", "src_id", "request", "spec_hash", "desired", "created_at")
-"""What the web side writes and ``checksum`` stands for."""
+"""What the web side writes and ``checksum`` stands for, with ``revision`` once that is above the first."""
 
 _CREATE = f"""
 CREATE TABLE tasks (
@@ -64,7 +69,8 @@ CREATE TABLE tasks (
     since FLOAT NOT NULL,
     restarts INTEGER NOT NULL,
     port INTEGER NOT NULL,
-    checksum INTEGER NOT NULL DEFAULT 0
+    checksum INTEGER NOT NULL DEFAULT 0,
+    revision INTEGER NOT NULL DEFAULT {FIRST}
 );
 CREATE INDEX tasks_by_source ON tasks (src_id);
 CREATE UNIQUE INDEX one_running_row_of_a_task_id ON tasks (task_id) WHERE desired = 'running';
@@ -75,8 +81,13 @@ CREATE TABLE spoilt (id INTEGER PRIMARY KEY, at FLOAT NOT NULL, content TEXT NOT
 
 
 def checksum_of(values: dict[str, Any]) -> int:
-    """What the column ``checksum`` must hold for a row with these values of ``SIGNED``."""
-    content = json.dumps([values[name] for name in SIGNED], ensure_ascii=False, default=repr)
+    """What the column ``checksum`` must hold for a row with these values of ``SIGNED``, and of ``revision``.
+
+    A row of the first revision, or without one, has the checksum that version 2 gave it.
+    """
+    revision = values.get("revision", FIRST)
+    signed = [values[name] for name in SIGNED] + ([] if revision == FIRST else [revision])
+    content = json.dumps(signed, ensure_ascii=False, default=repr)
     return zlib.crc32(content.encode("utf-8", "surrogateescape"))
 
 
@@ -95,6 +106,12 @@ def _from_1_to_2(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE tasks SET checksum = ? WHERE id = ?", (signed, row[0]))
 
 
+def _from_2_to_3(connection: sqlite3.Connection) -> None:
+    """Rows get their revision, the first."""
+    connection.execute(f"ALTER TABLE tasks ADD COLUMN revision INTEGER NOT NULL DEFAULT {FIRST}")
+    connection.execute("UPDATE counters SET value = 3 WHERE name = 'schema'")
+
+
 def _version_in_counters(connection: sqlite3.Connection) -> int:
     row = connection.execute("SELECT value FROM counters WHERE name = 'schema'").fetchone()
     return int(row[0]) if row and isinstance(row[0], int) else 0
@@ -111,7 +128,7 @@ def schema(committed: Callable[[Path], int] | None = None) -> durable.Schema:
     return durable.Schema(
         version=SCHEMA_VERSION,
         create=_CREATE,
-        migrations={1: _from_1_to_2},
+        migrations={1: _from_1_to_2, 2: _from_2_to_3},
         first_version=_version_in_counters,
         rows_sound=_rows_sound,
         counter=f"SELECT value FROM counters WHERE name = '{WRITES}'",

@@ -1,106 +1,46 @@
 """What should run and what does: the one table that the web process and the supervisor share.
 
-The web side writes what is wanted (``create``, ``delete``) and moves a counter with it; the supervisor polls the
-counter and is the only one to call ``set_states``, ``purge`` and ``back_up_if_due``. Every method is one transaction,
-on the disk before it returns, and may be called from any thread. What the web side wrote is checked at each reading by
-the row's checksum; what the supervisor wrote is read as well as it can be.
+The web side writes what is wanted (``create``, ``update``, ``delete``) and moves a counter with it; the supervisor
+polls the counter and is the only one to call ``set_states``, ``purge`` and ``back_up_if_due``. Every method is one
+transaction, on the disk before it returns, and may be called from any thread. What the web side wrote is checked at
+each reading by the row's checksum; what the supervisor wrote is read as well as it can be.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from streamserver import durable
 from streamserver.core import failpoints
 from streamserver.core.errors import StoreDamagedError
-from streamserver.core.files import new_key
 from streamserver.core.states import ENDED, TaskState
 from streamserver.store import schema
 from streamserver.store.journal import Journal
+from streamserver.store.records import (
+    Desired,
+    Records,
+    SpoiltRowError,
+    StateChange,
+    TaskRecord,
+    new_record,
+    record_of,
+    row_values,
+)
 from streamserver.store.rescue import Rescue, mend_rows
 from streamserver.store.schema import counters, tasks
 from streamserver.store.upkeep import Upkeep
 
 Result = TypeVar("Result")
-
-
-class Desired(StrEnum):
-    """What the user wants of a row."""
-
-    RUNNING = "running"
-    DELETED = "deleted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRecord:
-    """One accepted version of a task.
-
-    Attributes:
-        key: names the task's folder and this run of it; random, made anew for every accepted version.
-        task_id: the user's name for the task; any text, never a path.
-        src_id: the user's name for the source.
-        request: the canonical request (``core.messages.canonical``).
-        spec_hash: tells two requests apart.
-        desired: what the user wants.
-        created_at: seconds since the epoch.
-        state: what the task's processes do.
-        reason: why, in words.
-        since: when ``state`` began, in seconds since the epoch.
-        restarts: how often its processes were started again.
-        port: of its client process; 0 before it has one.
-    """
-
-    key: str
-    task_id: str
-    src_id: str
-    request: dict[str, Any]
-    spec_hash: str
-    desired: Desired
-    created_at: float
-    state: TaskState
-    reason: str
-    since: float
-    restarts: int
-    port: int
-
-
-Records = list[TaskRecord]
-"""Rows, oldest first; named because ``TaskStore.list`` hides the built-in within its class."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateChange:
-    """What a task's processes do now.
-
-    Attributes:
-        key: the row; one that is gone is no error.
-        state: the new state; ``since`` moves when it differs from the old one.
-        reason: why, in words; replaces the old one.
-        restarts: the new count, unchanged when ``None``.
-        port: the client's port, unchanged when ``None``.
-    """
-
-    key: str
-    state: TaskState
-    reason: str = ""
-    restarts: int | None = None
-    port: int | None = None
-
-
-class _SpoiltRowError(Exception):
-    """A row whose checksum is wrong was read."""
 
 
 class TaskStore:
@@ -151,8 +91,8 @@ class TaskStore:
                 return existing, {}, None, 0
             if existing:
                 _mark_deleted(connection, existing)
-            record = _new_record(task_id, src_id, request, spec_hash)
-            values = _row_values(record)
+            record = new_record(task_id, src_id, request, spec_hash)
+            values = row_values(record)
             connection.execute(tasks.insert().values(values))
             values["id"] = connection.scalar(sa.text("SELECT last_insert_rowid()"))
             number = _count(connection)
@@ -165,6 +105,39 @@ class TaskStore:
         failpoints.hit("accept.committed")
         self._journal.created(number, values, replaces=replaced)
         return record, True
+
+    def update(self, read: TaskRecord, request: Mapping[str, Any], spec_hash: str) -> TaskRecord | None:
+        """Wants a task that runs to go on with another request; its key and its processes stay.
+
+        Args:
+            read: the row as it was read when ``request`` was made of it.
+            request: the new canonical request, of the same task and source.
+            spec_hash: its hash.
+
+        Returns:
+            The new row; ``None`` when it is no longer as it was read, or is over: read it again.
+        """
+
+        def work(connection: Connection) -> tuple[TaskRecord, dict[str, Any], int] | None:
+            row = _first(connection, tasks.c.key == read.key, tasks.c.desired == Desired.RUNNING)
+            if row is None or row.revision != read.revision or row.state in ENDED:
+                return None
+            row = replace(row, request=dict(request), spec_hash=spec_hash, revision=row.revision + 1)
+            values = row_values(row)
+            changed = {name: values[name] for name in ("request", "spec_hash", "revision", "checksum")}
+            connection.execute(tasks.update().where(tasks.c.key == row.key).values(changed))
+            values["id"] = connection.scalar(sa.select(tasks.c.id).where(tasks.c.key == row.key))
+            number = _count(connection)
+            failpoints.hit("update.before_commit")
+            return row, values, number
+
+        done = self._run(work, immediate=True)
+        if done is None:
+            return None
+        failpoints.hit("update.committed")
+        row, values, number = done
+        self._journal.updated(number, values)
+        return row
 
     def delete(self, task_id: str) -> bool:
         """Wants this task gone, whatever its state; ``False`` when there is no such task."""
@@ -202,7 +175,7 @@ class TaskStore:
         return self._run(_select)
 
     def version(self) -> int:
-        """A number that moves with every ``create`` and ``delete`` that changed something, in whatever process."""
+        """A number that moves with all that ``create``, ``update`` and ``delete`` change, in whatever process."""
         return self._run(_read_count)
 
     def set_states(self, changes: Sequence[StateChange]) -> None:
@@ -279,11 +252,11 @@ class TaskStore:
     def _run(self, work: Callable[[Connection], Result], *, immediate: bool = False) -> Result:
         try:
             return self._transaction(work, immediate)
-        except _SpoiltRowError:
+        except SpoiltRowError:
             self.check()
         try:
             return self._transaction(work, immediate)
-        except _SpoiltRowError as e:
+        except SpoiltRowError as e:
             raise StoreDamagedError(f"{self._path}: {e}", cure="restart the server; the file is mended then") from e
 
     def _transaction(self, work: Callable[[Connection], Result], immediate: bool) -> Result:
@@ -310,56 +283,9 @@ class TaskStore:
             raise durable.store_error(self._path, e) from e
 
 
-def _new_record(task_id: str, src_id: str, request: Mapping[str, Any], spec_hash: str) -> TaskRecord:
-    now = time.time()
-    return TaskRecord(
-        key=new_key(),
-        task_id=task_id,
-        src_id=src_id,
-        request=dict(request),
-        spec_hash=spec_hash,
-        desired=Desired.RUNNING,
-        created_at=now,
-        state=TaskState.PENDING,
-        reason="",
-        since=now,
-        restarts=0,
-        port=0,
-    )
-
-
-_STATES = {state.value: state for state in TaskState}
-_FIELDS = [name for name in schema.COLUMNS if name not in ("id", "checksum")]
-
-
-def _row_values(record: TaskRecord) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in _FIELDS}
-    values |= {"desired": record.desired.value, "state": record.state.value}
-    values["request"] = json.dumps(record.request, ensure_ascii=False, allow_nan=False)
-    return values | {"checksum": schema.checksum_of(values)}
-
-
-def _record(row: Row[Any]) -> TaskRecord:
-    values = dict(row._mapping)
-    if not schema.is_sound(values):
-        raise _SpoiltRowError(f"row {values['id']} has a wrong checksum")
-    values["request"] = json.loads(values["request"])
-    values["desired"] = Desired(values["desired"])
-    values["state"] = _STATES.get(values["state"], TaskState.PENDING)
-    values["reason"] = values["reason"].encode("utf-8", "replace").decode() if isinstance(values["reason"], str) else ""
-    values["since"] = values["since"] if isinstance(values["since"], float) else values["created_at"]
-    values["restarts"] = _number_below(2**31, values["restarts"])
-    values["port"] = _number_below(2**16, values["port"])
-    return TaskRecord(**{name: values[name] for name in _FIELDS})
-
-
-def _number_below(limit: int, value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < limit else 0
-
-
 def _select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Records:
     query = sa.select(tasks).where(*conditions).order_by(tasks.c.id)
-    return [_record(row) for row in connection.execute(query)]
+    return [record_of(row) for row in connection.execute(query)]
 
 
 def _first(connection: Connection, *conditions: sa.ColumnElement[bool]) -> TaskRecord | None:

@@ -80,6 +80,9 @@ class Group:
         exits: who has ended and was not dealt with yet.
         members: the processes that run.
         launch: how they were started last.
+        written: the revision of ``record`` that its files hold.
+        rewrite_at: the files are not written for another revision before this time.
+        update_problem: why they could not be, in words.
         drain_until: end of the time that the client of a task that is over has to deliver.
         letters_until: when the dead letters of a deleted task may go; ``None`` while that is not known.
         letters_note_at: when the time left for them is noted next.
@@ -106,6 +109,9 @@ class Group:
     waits_for_disk: bool = False
     disk_look_at: float = 0.0
     launch: Launch | None = None
+    written: int = 0
+    rewrite_at: float = 0.0
+    update_problem: str = ""
     members: dict[Role, Member] = field(default_factory=dict)
 
     @property

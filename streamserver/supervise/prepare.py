@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamserver.core import failpoints
 from streamserver.core.files import write_json
+from streamserver.core.revision import forget_revision, write_revision
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.graph.demo import write_demo
 from streamserver.graph.rewrite import write_graphs
@@ -26,7 +27,9 @@ def tasks_dir(settings: Settings) -> Path:
 
 
 def prepare(record: TaskRecord, folder: Path, *, port: int, settings: Settings) -> Launch:
-    """Writes everything that the task's processes read, for a start with ``port``.
+    """Writes everything that the task's processes read, each file in one step, for a start with ``port``.
+
+    It also does so for processes at work, which notice the new revision.
 
     Raises:
         StreamServerError: the task cannot run as things are; see ``plan``.
@@ -34,14 +37,16 @@ def prepare(record: TaskRecord, folder: Path, *, port: int, settings: Settings) 
     """
     planned = plan(record.request, port=port, settings=settings)
     make_folder(folder)
+    forget_revision(folder)
     write_json(folder / "request.json", record.request, indent=2)
-    shutil.rmtree(folder / "elements", ignore_errors=True)
     write_graphs(planned.graphs, folder)
     write_demo(planned.demo, folder / "demo.json")
     _make_private(folder / "request.json", folder / "demo.json", folder / "engine.json", *folder.glob("elements/*"))
     client = _write_client(
         record, folder, planned.algorithms, port=port, host=settings.client_host, replayable=planned.replayable
     )
+    failpoints.hit("update.written")
+    write_revision(folder, record.revision)
     return Launch(engine=_engine(record, folder, settings), client=client, finite=planned.finite)
 
 

@@ -196,7 +196,7 @@ class Supervisor:
             group = self._groups.get(record.key)
             if group is None:
                 self._adopt(record, first_time=first_time)
-            elif record.desired is Desired.DELETED and group.record.desired is not Desired.DELETED:
+            elif record.desired is not group.record.desired or record.revision != group.record.revision:
                 group.record, group.idle_until = record, 0.0
 
     def _adopt(self, record: TaskRecord, *, first_time: bool) -> None:
@@ -242,6 +242,7 @@ class Supervisor:
             group.port = group.port or self._ports.take(above=group.above_port)
             failpoints.hit("start.chosen")
             launch = self._prepare(group.record, group.folder, port=group.port, settings=self._settings)
+            group.written = group.record.revision
             failpoints.hit("start.prepared")
             group.start_all(launch, self._launcher, self._clock())
         except OSError as e:
@@ -251,8 +252,34 @@ class Supervisor:
         except StreamServerError as e:
             self._follow(group, Refused(str(e), permanent=True), now)
 
+    def _update(self, group: Group, now: float) -> None:
+        """Writes the files anew for processes at work; when that cannot be done, they go on as they are."""
+        if group.written == group.record.revision or now < group.rewrite_at:
+            return
+        failpoints.hit("update.begun")
+        try:
+            self._prepare(group.record, group.folder, port=group.port, settings=self._settings)
+        except (OSError, StreamServerError) as e:
+            problem = group.describe(e) if isinstance(e, OSError) else str(e)
+            group.reason, group.saved = f"revision {group.record.revision} is not in force: {problem}", False
+            group.update_problem, group.rewrite_at = group.reason, now + _QUARANTINE_S
+            _log.warning("%s: %s", group.name, group.reason)
+            return
+        failpoints.hit("update.noted")
+        group.written = group.record.revision
+        if group.update_problem and group.reason == group.update_problem:
+            group.reason, group.saved = "", False
+        group.update_problem = ""
+        _log.info("%s: revision %d is written", group.name, group.written)
+
+    def _watch(self, group: Group, now: float) -> None:
+        """RUNNING."""
+        if not self._trouble(group, now):
+            self._update(group, now)
+
     def _watch_start(self, group: Group, now: float) -> None:
         if not self._trouble(group, now):
+            self._update(group, now)
             group.start_waiting(self._launcher, self._clock())
             if group.is_ready(now):
                 group.history = group.history.became_healthy(now)
@@ -356,7 +383,7 @@ class Supervisor:
         TaskState.PENDING: _wait,
         TaskState.BACKOFF: _wait,
         TaskState.STARTING: _watch_start,
-        TaskState.RUNNING: _trouble,
+        TaskState.RUNNING: _watch,
         TaskState.FINISHED: _rest,
         TaskState.FAILED: _rest,
         TaskState.STOPPED: _rest,

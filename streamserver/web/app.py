@@ -10,6 +10,7 @@ from streamserver.store import TaskStore, store_url
 from streamserver.web import errors, services
 from streamserver.web.alarms import blueprint as alarms
 from streamserver.web.health import blueprint as health
+from streamserver.web.license import blueprint as license_for_keys
 from streamserver.web.pages import blueprint as pages
 from streamserver.web.preview import blueprint as preview
 from streamserver.web.tasks import blueprint as tasks
@@ -21,6 +22,7 @@ def create_app(
     store: TaskStore | None = None,
     check: services.Check = services.check_by_dry_run,
     known_types: services.KnownTypes = types_of_project,
+    check_update: services.CheckUpdate = services.check_update_by_plans,
 ) -> Flask:
     """The web application.
 
@@ -29,6 +31,7 @@ def create_app(
         store: where tasks are kept; the state folder's database unless given.
         check: called with each canonical request before it is accepted.
         known_types: the algorithms of this server.
+        check_update: called with the canonical requests before and after each update.
 
     Raises:
         StoreError: the task database cannot be opened.
@@ -38,11 +41,12 @@ def create_app(
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.jinja_env.policies["json.dumps_kwargs"] = {"sort_keys": False}
     opened = store or TaskStore(store_url(settings.state_path))
-    services.attach(app, services.Services(settings, opened, check, known_types))
+    services.attach(app, services.Services(settings, opened, check, known_types, check_update))
     errors.register(app)
     app.register_blueprint(tasks)
     app.register_blueprint(preview)
     app.register_blueprint(alarms)
     app.register_blueprint(health)
+    app.register_blueprint(license_for_keys)
     app.register_blueprint(pages)
     return app

@@ -11,11 +11,24 @@ from streamserver import __version__
 from streamserver.core.alarm_requests import DeadRequest, ReplayRequest
 from streamserver.core.errors import StreamServerError
 from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
+from streamserver.core.license_request import LicenseRequest
 from streamserver.core.messages import CreateRequest, ExtendOptions, TaskIdRequest
-from streamserver.core.replies import DeadReply, ListReply, QueryReply, ReplayReply, Reply
+from streamserver.core.replies import (
+    DeadReply,
+    LicenseReply,
+    ListReply,
+    QueryReply,
+    ReplayReply,
+    Reply,
+    UpdateReply,
+    WarnedReply,
+)
+from streamserver.core.rule_options import RuleOptions
 from streamserver.core.snapshot_request import SnapshotRequest
+from streamserver.core.update_requests import UpdateRequest
 from streamserver.web.openapi_alarms import alarm_paths
 from streamserver.web.openapi_health import health_paths
+from streamserver.web.openapi_license import license_paths
 from streamserver.web.openapi_pictures import picture_paths
 
 _INTRODUCTION = (
@@ -47,8 +60,11 @@ _ENTRY_EXAMPLE: dict[str, Any] = {
     "Lost": 0,
     "Restarts": 0,
     "Since": "2026-11-20T10:41:05Z",
+    "Revision": 1,
     "Detector": "yolox_nano.onnx on CPUExecutionProvider",
-    "Algorithms": [{"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 6}],
+    "Algorithms": [
+        {"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 6, "Totals": None}
+    ],
 }
 _SUCCESS: dict[str, Any] = {"Code": 0, "Msg": "success"}
 
@@ -84,13 +100,26 @@ def _with_subclasses(kind: type[StreamServerError]) -> Iterator[type[StreamServe
 def _schemas() -> dict[str, Any]:
     incoming = [
         (model, "validation")
-        for model in (CreateRequest, TaskIdRequest, ExtendOptions, SnapshotRequest, DeadRequest, ReplayRequest)
+        for model in (
+            CreateRequest,
+            UpdateRequest,
+            TaskIdRequest,
+            ExtendOptions,
+            RuleOptions,
+            SnapshotRequest,
+            DeadRequest,
+            ReplayRequest,
+            LicenseRequest,
+        )
     ]
-    outgoing = [(model, "serialization") for model in (Reply, QueryReply, ListReply, DeadReply, ReplayReply)]
+    outgoing = [
+        (model, "serialization")
+        for model in (Reply, WarnedReply, UpdateReply, QueryReply, ListReply, DeadReply, ReplayReply, LicenseReply)
+    ]
     _, content = models_json_schema([*incoming, *outgoing], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
     schemas: dict[str, Any] = content["$defs"]
     extend = schemas["Algorithm"]["properties"]["Extend"]
-    extend["anyOf"] = [{"$ref": "#/components/schemas/ExtendOptions"}, {}]
+    extend["anyOf"] = [{"$ref": f"#/components/schemas/{name}"} for name in ("ExtendOptions", "RuleOptions")] + [{}]
     return schemas
 
 
@@ -109,11 +138,25 @@ def _paths() -> dict[str, Any]:
     listing = _operation("How all tasks are doing", LIST_TEXT, "ListReply", listed)
     parameter = {"name": "TaskID", "in": "query", "required": True, "schema": {"type": "string"}, "example": "t1"}
     refused = {"Code": 4002, "Msg": "$.Algorithm[0].Type: no algorithm has the number 9; this server has: 1 tripwire"}
+    updated = _SUCCESS | {"Result": {"Revision": 2}, "Warnings": []}
+    fixed = {
+        "Code": 4003,
+        "Msg": "$.Algorithm[0].DetectInterval: cannot be changed while the task runs; use /task/create, which starts "
+        "it anew",
+    }
+    updates = {
+        "rules": _example("other rules", {key: NEW_TASK_BODY[key] for key in ("TaskID", "Algorithm")}),
+        "addresses": _example("other report addresses", {key: NEW_TASK_BODY[key] for key in ("TaskID", "Reporting")}),
+    }
     unknown = {"Code": -1, "Msg": "no task has the TaskID or the SrcID 'x'; see /task/list"}
     return {
         "/task/create": {
-            "post": _operation("Run a task", CREATE_TEXT, "Reply", [*done, refused])
+            "post": _operation("Run a task", CREATE_TEXT, "WarnedReply", [*done, refused])
             | {"requestBody": _body("CreateRequest", create_examples)}
+        },
+        "/task/update": {
+            "post": _operation("Change a running task", UPDATE_TEXT, "UpdateReply", [updated, fixed])
+            | {"requestBody": _body("UpdateRequest", updates)}
         },
         "/task/delete": {
             "post": _operation("Delete a task", DELETE_TEXT, "Reply", [*done, unknown])
@@ -126,6 +169,7 @@ def _paths() -> dict[str, Any]:
         "/task/list": {"post": listing, "get": listing},
         **picture_paths(),
         **alarm_paths(),
+        **license_paths(),
         **health_paths(),
     }
 
@@ -133,6 +177,11 @@ def _paths() -> dict[str, Any]:
 CREATE_TEXT = (
     "Answers as soon as the task is accepted, without waiting for camera or model. A TaskID that exists: the same "
     "request changes nothing while the task has not ended; another request, or a task that has ended, starts anew."
+)
+UPDATE_TEXT = (
+    "Changes rules, thresholds, schedules and report addresses of a task while it runs; source, processes, counters "
+    "and what unchanged rules remember stay. Answers as soon as the new content is on the disk; it is in force when "
+    "the task's Revision is the one of the answer. The same content changes nothing."
 )
 DELETE_TEXT = (
     "Works in every state. A TaskID that is unknown is tried as SrcID, and works when exactly one task has it. Alarms "

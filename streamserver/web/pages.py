@@ -17,7 +17,7 @@ blueprint = Blueprint("pages", __name__, template_folder="templates")
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
-_SHOWN = ("CreateRequest", "ExtendOptions", "TaskEntry", "DeadRequest", "ReplayRequest", "DeadAlarm")
+_SHOWN = ("CreateRequest", "ExtendOptions", "RuleOptions", "TaskEntry", "DeadRequest", "ReplayRequest", "DeadAlarm")
 """The schemas whose keys the page lists."""
 
 _document = cache(build_document)

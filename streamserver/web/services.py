@@ -13,11 +13,15 @@ from flask import Flask, current_app
 from streamserver.core.settings import Settings
 from streamserver.store import TaskStore
 from streamserver.supervise.prepare import dry_run
+from streamserver.supervise.update import require_updatable
 
 _NAME = "streamserver"
 
 Check = Callable[[dict[str, Any], Settings], None]
 """Raises what the user should know when a canonical request cannot be turned into processes."""
+
+CheckUpdate = Callable[[dict[str, Any], dict[str, Any], Settings], None]
+"""The same for the canonical requests before and after an update, and when a running engine cannot take it over."""
 
 KnownTypes = Callable[[], dict[int, str]]
 """The algorithms of this server, name by number."""
@@ -31,6 +35,7 @@ class Services:
     store: TaskStore
     check: Check
     known_types: KnownTypes
+    check_update: CheckUpdate
 
 
 def attach(app: Flask, services: Services) -> None:
@@ -47,6 +52,11 @@ def current() -> Services:
 def check_by_dry_run(request: dict[str, Any], settings: Settings) -> None:
     """Builds the task's files without writing them; algorithms are first imported here, not when the server starts."""
     dry_run(request, settings)
+
+
+def check_update_by_plans(old: dict[str, Any], new: dict[str, Any], settings: Settings) -> None:
+    """Builds the files of both without writing them, and compares."""
+    require_updatable(old, new, settings)
 
 
 def is_readable_file(path: str) -> bool:

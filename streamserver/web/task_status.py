@@ -47,7 +47,7 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         TaskID=record.task_id,
         Status=wire_status(record.state),
         State=record.state.value,
-        Reason=_reason(record, now, client),
+        Reason=_reason(record, now, engine, client),
         Source=_source(record, engine if fresh else EngineStatus()),
         SourceSince=utc_text(engine.source_since) if fresh and engine.source_since else "",
         FrameAge=_frame_age(engine) if fresh else None,
@@ -65,6 +65,7 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         Lost=client.dropped + client.lost,
         Restarts=record.restarts,
         Since=utc_text(record.since),
+        Revision=_revision(engine, client, foreign=settings.engine_binary is not None),
         Detector=engine.detector,
         Algorithms=_algorithms(record, client, names),
     )
@@ -95,11 +96,17 @@ def _silence(silent_s: float) -> str:
     return f"the engine has given no sign for {silent_s:.0f} s" if 0 < silent_s < _LONGEST_SILENCE_S else ""
 
 
-def _reason(record: TaskRecord, now: str, client: ClientStatus) -> str:
+def _revision(engine: EngineStatus, client: ClientStatus, *, foreign: bool) -> int:
+    """The one that both run; a sophon-stream program runs any, for nothing that it does can be updated."""
+    return client.revision if foreign else min(engine.revision, client.revision)
+
+
+def _reason(record: TaskRecord, now: str, engine: EngineStatus, client: ClientStatus) -> str:
     """Why a task does not do, or did not do, what it should: its own reason, its source, its algorithms and reports."""
     wait = "1 alarm waits" if client.pending == 1 else f"{client.pending} alarms wait"
     waiting = f"{wait}: " if client.pending and client.last_error else ""
-    parts = (record.reason, now, f"{waiting}{client.last_error}", _dead_letters(client))
+    updates = dict.fromkeys((engine.update_problem, client.update_problem))
+    parts = (record.reason, now, *updates, f"{waiting}{client.last_error}", _dead_letters(client))
     return hide("; ".join(filter(None, parts)))
 
 
@@ -112,7 +119,7 @@ def _dead_letters(client: ClientStatus) -> str:
 
 
 def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, str]) -> list[AlgorithmStatus]:
-    counts = client.per_algorithm
+    counts, totals = client.per_algorithm, client.totals
     return [
         AlgorithmStatus(
             Type=algorithm["Type"],
@@ -120,6 +127,7 @@ def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, st
             Port=record.port,
             Path=f"/flask_test/{index}",
             Events=counts[index] if index < len(counts) else 0,
+            Totals=totals[index] if index < len(totals) and isinstance(totals[index], dict) else None,
         )
         for index, algorithm in enumerate(record.request["Algorithm"])
     ]

@@ -1,4 +1,4 @@
-"""The four endpoints of the old server: /task/create, /task/delete, /task/query, /task/list."""
+"""The four endpoints of the old server, /task/create, /task/delete, /task/query, /task/list, and /task/update."""
 
 from __future__ import annotations
 
@@ -17,8 +17,19 @@ from streamserver.core.errors import (
     TaskNotFoundError,
     TaskNotRunningError,
 )
-from streamserver.core.messages import TaskIdRequest, canonical, parse_create, parse_task_id, spec_hash
-from streamserver.core.replies import ListReply, QueryReply, Reply, TaskEntry
+from streamserver.core.messages import (
+    CreateRequest,
+    TaskIdRequest,
+    canonical,
+    parse_create,
+    parse_task_id,
+    slips_of,
+    spec_hash,
+)
+from streamserver.core.replies import ListReply, QueryReply, Reply, TaskEntry, Updated, UpdateReply, WarnedReply
+from streamserver.core.secrets import register_request
+from streamserver.core.states import ALIVE
+from streamserver.core.update_requests import UpdateRequest, merged, parse_update
 from streamserver.core.wire_errors import validate
 from streamserver.durable.disk import shortage
 from streamserver.store import TaskRecord
@@ -39,14 +50,7 @@ def create() -> Response:
     """Wants a task to run; answers at once, the supervisor does the rest."""
     at_hand = services.current()
     settings = at_hand.settings
-    accepted = parse_create(
-        read_body(max_bytes=settings.max_body_bytes),
-        known_types=at_hand.known_types(),
-        max_bytes=settings.max_body_bytes,
-        events_kept_locally=bool(settings.event_dir),
-        source_exists=services.is_readable_file,
-        foreign_engine=settings.engine_binary is not None,
-    )
+    accepted = _parse(read_body(max_bytes=settings.max_body_bytes), max_bytes=settings.max_body_bytes)
     if full := shortage(settings.state_path, settings.disk_reserve_mb):
         raise DiskFullError(full)
     content = canonical(accepted)
@@ -55,7 +59,19 @@ def create() -> Response:
         failpoints.hit("accept.checked")
         record, created = at_hand.store.create(accepted.task_id, accepted.input_src.src_id, content, spec_hash(content))
     log.info("task %r %s as %s", accepted.task_id, "accepted" if created else "is unchanged", record.key)
-    return _json(Reply())
+    slips = slips_of(accepted)
+    return _json(WarnedReply(Warnings=slips) if slips else Reply())
+
+
+@blueprint.post("/update")
+def update() -> Response:
+    """Wants a running task to go on with other rules or report addresses; answers once that is on the disk."""
+    max_bytes = services.current().settings.max_body_bytes
+    wanted = parse_update(read_body(max_bytes=max_bytes), max_bytes=max_bytes)
+    with _in_turn():
+        while (reply := _updated(wanted)) is None:
+            log.info("task %r was changed meanwhile; its update is checked again", wanted.task_id)
+    return _json(reply)
 
 
 @blueprint.post("/delete")
@@ -81,7 +97,7 @@ def query() -> Response:
     (entry,) = _entries([record])
     if entry.status:
         return _json(QueryReply(Result=entry))
-    return errors.failure(_ended(record, entry), result=entry)
+    return errors.failure(_ended(record, entry.reason), result=entry)
 
 
 @blueprint.route("/list", methods=["POST", "GET"], endpoint="list")
@@ -90,6 +106,42 @@ def list_tasks() -> Response:
     at_hand = services.current()
     read_body(max_bytes=at_hand.settings.max_body_bytes)
     return _json(ListReply(Result=_entries(at_hand.store.list())))
+
+
+def _updated(wanted: UpdateRequest) -> UpdateReply | None:
+    """One try; ``None`` when somebody else changed it at the same time."""
+    at_hand = services.current()
+    record = at_hand.store.find(wanted.task_id)
+    if record is None:
+        raise TaskNotFoundError(f"no task has the TaskID {wanted.task_id!r}", cure="see /task/list")
+    if record.state not in ALIVE:
+        register_request(record.request)  # its reason may speak of its addresses
+        raise _ended(record, record.reason)
+    body = merged(record.request, wanted)
+    accepted = _parse(body, max_bytes=len(body))
+    content, slips = canonical(accepted), slips_of(accepted)
+    if content == record.request:
+        return UpdateReply(Result=Updated(Revision=record.revision), Warnings=slips)
+    at_hand.check_update(record.request, content, at_hand.settings)
+    if full := shortage(at_hand.settings.state_path, at_hand.settings.disk_reserve_mb):
+        raise DiskFullError(full)
+    changed = at_hand.store.update(record, content, spec_hash(content))
+    if changed is None:
+        return None
+    log.info("task %r: revision %d accepted", changed.task_id, changed.revision)
+    return UpdateReply(Result=Updated(Revision=changed.revision), Warnings=slips)
+
+
+def _parse(body: bytes, *, max_bytes: int) -> CreateRequest:
+    at_hand = services.current()
+    return parse_create(
+        body,
+        known_types=at_hand.known_types(),
+        max_bytes=max_bytes,
+        events_kept_locally=bool(at_hand.settings.event_dir),
+        source_exists=services.is_readable_file,
+        foreign_engine=at_hand.settings.engine_binary is not None,
+    )
 
 
 @contextmanager
@@ -140,10 +192,10 @@ def _entries(records: Sequence[TaskRecord]) -> list[TaskEntry]:
     return [entry_of(record, settings=at_hand.settings, names=names) for record in records]
 
 
-def _ended(record: TaskRecord, entry: TaskEntry) -> TaskNotRunningError:
-    why = f": {entry.reason}" if entry.reason else ""
+def _ended(record: TaskRecord, reason: str) -> TaskNotRunningError:
+    why = f": {reason}" if reason else ""
     return TaskNotRunningError(
-        f"task {record.task_id!r} is {entry.state} since {utc_text(record.since)}{why}",
+        f"task {record.task_id!r} is {record.state} since {utc_text(record.since)}{why}",
         cure="create it to run it again",
     )
 

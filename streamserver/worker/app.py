@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import threading
@@ -25,9 +26,10 @@ from streamserver.core.processes import Sweeper
 from streamserver.core.settings import Settings
 from streamserver.engine.runner import STOP_TIMEOUT_S, Runner
 from streamserver.worker.heartbeat import Heartbeat
-from streamserver.worker.prepare import build_runner
+from streamserver.worker.prepare import build_runner, reread
 from streamserver.worker.preview import PreviewServer
 from streamserver.worker.studio import Studio
+from streamserver.worker.updates import Updates
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,9 @@ class App:
         self._base_dir = base_dir
         self._heartbeat = heartbeat
         self._task_dir = task_dir
+        self._updates = Updates(task_dir)
         self._runner: Runner | None = None
+        self._studio: Studio | None = None
         self._failure: Exception | None = None
         self._left_behind: list[str] = []
         self._signal_number = 0
@@ -117,10 +121,12 @@ class App:
     def _beat(self) -> None:
         if self._sweeper is not None:
             self._sweeper.tend()
-        runner = self._runner
-        if runner is None:
+        runner, studio = self._runner, self._studio
+        if runner is None or studio is None:
             self._heartbeat.beat(None)
         else:
+            self._updates.look(functools.partial(reread, self._demo_path, runner, studio, base_dir=self._base_dir))
+            self._heartbeat.tell(self._updates.revision, self._updates.problem)
             self._heartbeat.beat(runner.snapshot(), runner.hung(2 * self._settings.heartbeat_timeout_s))
 
     def _run_engine(self) -> None:
@@ -131,7 +137,7 @@ class App:
                 base_dir=self._base_dir,
                 start_loop=self._heartbeat.start_loop,
             )
-            self._runner = runner
+            self._runner, self._studio = runner, studio
             self._sweeper = Sweeper()
             if not self._signal_number:
                 with self._preview(studio):

@@ -80,6 +80,10 @@ class Heartbeat:
         if not hung:
             self._write(snapshot)
 
+    def tell(self, revision: int, problem: str) -> None:
+        """Notes which revision of the task runs, and why not the newest."""
+        self._status.revision, self._status.update_problem = revision, hide(problem)
+
     def last(self, snapshot: Snapshot | None, error: str) -> None:
         """Writes the status for the last time, with the reason why the process ends (empty for a good end)."""
         self._status.error = hide(error)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from streamserver import elements
 from streamserver.core.secrets import register_all
 from streamserver.core.settings import Settings
+from streamserver.engine.reconfigure import Change
 from streamserver.engine.runner import Runner
 from streamserver.graph.check import require_channels_ok, require_ok
-from streamserver.graph.demo import read_demo, slips
+from streamserver.graph.demo import Demo, read_demo, slips
+from streamserver.graph.model import RawGraph
 from streamserver.graph.normalise import normalise
 from streamserver.graph.read import read_graphs, resolve
 from streamserver.models.store import ModelStore
@@ -37,14 +40,9 @@ def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_l
     Raises:
         GraphError: a file is wrong; says which and how to mend it.
     """
-    demo = read_demo(demo_path)
-    register_all(channel.url for channel in demo.channels)
+    demo, raw_graphs = _read(demo_path, base_dir)
     for slip in slips(demo):
         logger.warning("%s: %s", demo_path, slip)
-    raw_graphs = read_graphs(resolve(base_dir, demo.engine_config_path), base_dir)
-    require_channels_ok(demo.channels, raw_graphs, file=str(demo_path))
-    used = {channel.graph_id for channel in demo.channels}
-    raw_graphs = [raw for raw in raw_graphs if raw.graph_id in used]
     choice = choose_detectors(
         [normalise(raw) for raw in raw_graphs],
         demo.detector,
@@ -66,3 +64,32 @@ def build_runner(demo_path: Path, *, settings: Settings, base_dir: Path, start_l
         tap=studio.tap,
     )
     return runner, studio
+
+
+def reread(demo_path: Path, runner: Runner, studio: Studio, *, base_dir: Path) -> Callable[[], Change]:
+    """Reads the files anew, and returns what makes an engine at work go on with them.
+
+    What it returns raises ``GraphError``, and changes nothing, where an element cannot use them.
+
+    Raises:
+        GraphError: a file is wrong.
+    """
+    demo, raw_graphs = _read(demo_path, base_dir)
+    graphs = [normalise(raw) for raw in raw_graphs]
+
+    def take_over() -> Change:
+        change = runner.reconfigure(with_results(graphs, demo, file=str(demo_path)))
+        studio.redraw(overlays_of(graphs, demo.channels, base_dir))
+        return change
+
+    return take_over
+
+
+def _read(demo_path: Path, base_dir: Path) -> tuple[Demo, list[RawGraph]]:
+    """The demo file and those of its graphs that have a channel."""
+    demo = read_demo(demo_path)
+    register_all(channel.url for channel in demo.channels)
+    raw_graphs = read_graphs(resolve(base_dir, demo.engine_config_path), base_dir)
+    require_channels_ok(demo.channels, raw_graphs, file=str(demo_path))
+    used = {channel.graph_id for channel in demo.channels}
+    return demo, [raw for raw in raw_graphs if raw.graph_id in used]

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -128,6 +128,13 @@ class Studio:
             self._made.notify_all()
         if self._thread.ident is not None:
             self._thread.join(_STOP_PATIENCE_S)
+
+    def redraw(self, overlays: Sequence[Overlay]) -> None:
+        """Draws other zones and lines from now on; what is drawn with (names of classes) stays as it was."""
+        with self._lock:
+            self._overlays = [replace(new, style=old.style) for new, old in zip(overlays, self._overlays, strict=True)]
+            for show in self._shows.values():
+                show.overlay = self._overlays[show.wish.index]
 
     def tap(self, frame: Frame) -> None:
         """Takes note of a frame that comes by, where somebody watches its channel; called by the engine's threads."""

@@ -239,7 +239,7 @@ def test_a_sample_that_raises_costs_its_frame_only(house: House, caplog: pytest.
 def test_an_alarm_that_cannot_be_kept_is_503_and_kept_when_the_frame_comes_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def disk_full(events: Any) -> int:
+    def disk_full(events: Any, memory: Any) -> int:
         raise StoreError("disk full", cure="free some")
 
     body = json.dumps(with_pictures(message(0, [7]))).encode()
@@ -256,8 +256,8 @@ def test_an_alarm_of_which_nobody_knew_whether_it_was_kept_is_there_once(
     house = House(tmp_path, replayable=False)
     add = house.outbox.add
 
-    def unclear(events: Any) -> int:
-        add(events)
+    def unclear(events: Any, memory: Any) -> int:
+        add(events, memory)
         raise StoreError("disk I/O error")
 
     body = json.dumps(with_pictures(message(0, [7]))).encode()

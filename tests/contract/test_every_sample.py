@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from streamserver import plugins
+from streamserver.core.events import Kind, RuleEvent
 from streamserver.core.settings import PROJECT_DIR
 from streamserver.graph.read import read_graphs, read_sample
 from streamserver.graph.rewrite import PushTarget, absolutise, add_sinks, apply_overrides, renumber, write_graphs
@@ -157,6 +158,27 @@ def _decoded(picture_base64: str) -> np.ndarray[Any, Any]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return image
+
+
+@every_sample
+def test_reports_what_rules_have_seen_in_the_form_that_application_web_takes(name: str, project: Path) -> None:
+    """Whatever it counts by itself, a sample whose graph has rules reports their events."""
+    built = plugins.build(
+        name, stream_path="", data=frames.task(frames.bodies(99)["new"]), port=1, index=0, project=project
+    )
+    assert isinstance(built, GraphOverrides)
+    kinds = {entry["rule"]["kind"] for entry in built.filters if "rule" in entry}
+    assert kinds or name in PLATES
+    algorithm = plugins.load(name, project=project)
+    for kind in kinds & {"cross", "area"}:
+        event = RuleEvent(
+            kind=Kind.CROSS if kind == "cross" else Kind.INSIDE, track_id=7, class_id=0, box_xyxy=(100, 60, 180, 200)
+        )
+        message = frames.with_events(_frame(name, 0), event)
+        up_list: list[Any] = []
+        algorithm.logic(message, up_list, [], algorithm.new_state({}))
+        assert len(up_list) == 1
+        _assert_application_web_takes(algorithm.trans_json(message, "t1", 99, up_list))
 
 
 @every_sample

@@ -52,6 +52,9 @@ def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(t
         for task_id, count in EXPECTED.items():
             wait_for(lambda t=task_id, n=count: len(receiver.reports(t)) == n, task_id, receiver.counts)
         assert set(receiver.counts().values()) == {1}
+        said = [event["Extend"] for report in receiver.reports("right") for event in report["AnalyzeEvents"]]
+        assert {(one["Event"], one["Direction"], one["Class"]) for one in said} == {("cross", "in", "person")}
+        assert len({one["TrackId"] for one in said}) == EXPECTED["right"]
         for report in receiver.reports("right"):
             assert_pictures_show_the_person(report, weights)
 

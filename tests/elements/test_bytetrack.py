@@ -158,3 +158,18 @@ def test_nothing_is_invented_and_no_number_is_shared_between_channels_or_runs(st
         ):
             assert (box, score) in [(box, row[4]) for box, row in zip(boxes, rows, strict=True)]
             assert owners.setdefault(number, (channel_id, runs[channel_id])) == (channel_id, runs[channel_id])
+
+
+def test_tracks_go_on_under_other_options() -> None:
+    element = make(track_thresh=0.5, high_thresh=0.6)
+    first = run(element, frame_with(PERSON))
+    element.reconfigure({"track_thresh": 0.95, "high_thresh": 0.95})
+    assert run(element, frame_with(PERSON)) == first, "a weak detection continues a track"
+    assert run(element, frame_with(PERSON, [500, 100, 540, 200])) == first, "and begins none"
+    element.reconfigure({"track_thresh": 0.5, "high_thresh": 0.6})
+    assert len(run(element, frame_with(PERSON, [500, 100, 540, 200]))) in (1, 2)
+    assert len(run(element, frame_with(PERSON, [500, 100, 540, 200]))) == 2
+    with pytest.raises(GraphError):
+        element.reconfigure({"track_thresh": "high"})
+    assert element.context.configure["track_thresh"] == 0.5
+    assert run(element, frame_with(PERSON))[0] == first[0]

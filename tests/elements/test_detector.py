@@ -316,3 +316,31 @@ def test_every_detector_of_the_real_graphs_has_a_stand_in_of_its_kind() -> None:
         assert rule.model == ("hyperlpr3_detect_640" if plates else "yolox_nano"), path
         checked += 1
     assert checked > 25
+
+
+def test_thresholds_sizes_and_roi_change_while_the_network_stays(tmp_path: Path) -> None:
+    write_rows(tmp_path, [32, 32, 20, 20, 0.6, 1, 0, 0], [10, 10, 10, 10, 0.9, 1, 0, 0])
+    ready = element(tmp_path)
+    ready.open()
+    network = ready._detector
+
+    def found() -> list[float]:
+        return [round(float(score), 2) for score in seen(ready, BLACK).detections.scores]
+
+    assert found() == [0.9, 0.6]
+    for keys, expected in (
+        ({"threshold_conf": 0.7}, [0.9]),
+        ({"threshold_conf": 0.5}, [0.9, 0.6]),
+        ({"mindet": 15}, [0.6]),
+        ({"maxdet": 15}, [0.9]),
+        ({}, [0.9, 0.6]),
+    ):
+        ready.reconfigure({**KEYS, **keys})
+        assert found() == expected
+    ready.reconfigure({**KEYS, "roi": {"left": 32, "top": 0, "width": 32, "height": 32}})
+    assert all(box[0] >= 32 for box in seen(ready, BLACK).detections.boxes_xyxy)
+    for wrong in ({"threshold_conf": 2}, {"roi": 5}, {"threshold_conf": {"person": 0.5}}):
+        with pytest.raises(GraphError):
+            ready.reconfigure({**KEYS, **wrong})
+    ready.reconfigure(KEYS)
+    assert found() == [0.9, 0.6] and ready._detector is network

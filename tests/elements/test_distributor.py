@@ -77,12 +77,12 @@ def test_the_file_offers_the_element() -> None:
 
 def test_parts_leave_first_and_each_says_what_it_is(tmp_path: Path) -> None:
     element = make(tmp_path, rule(["car", "plate"]), rule(["person"], 2))
-    frame = frame_with(CAR, PERSON, PLATE, number=6, loop=3, timestamp_us=5)
+    frame = frame_with(CAR, PERSON, PLATE, number=6, loop=3, timestamp_us=5, clock_s=7.5)
     sent = send(element, frame)
     assert [(port, part.sub_id, part.track_id) for port, part in sent] == [(1, 0, 7), (2, 1, 8), (1, 2, 9)]
     for _, part in sent:
         assert (part.channel_id, part.graph_id, part.frame_id, part.sequence, part.loop) == (2, 1, 6, 6, 3)
-        assert (part.timestamp_us, part.branch_of, part.returns_to) == (5, frame.ticket, 9)
+        assert (part.timestamp_us, part.clock_s, part.branch_of, part.returns_to) == (5, 7.5, frame.ticket, 9)
         assert not len(part.detections)
     assert frame.parts_out == {9: 3}
     assert len({frame.ticket, *(part.ticket for _, part in sent)} - {0}) == 4

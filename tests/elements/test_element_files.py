@@ -11,6 +11,7 @@ import pytest
 from streamserver import elements
 from streamserver.core.errors import GraphError
 from streamserver.engine.element import Element
+from streamserver.geometry.rules.rule import Conditions, RuleSpec
 from streamserver.geometry.tracking.byte_tracker import ByteTrackOptions
 
 
@@ -31,6 +32,7 @@ def test_every_element_and_every_key_of_a_filter_is_in_the_documentation() -> No
     assert elements.available() <= sections
     spec = (Path(__file__).resolve().parents[2] / "streamserver" / "geometry" / "rules" / "spec.py").read_text()
     keys = set(re.findall(r'entry, "([a-z_]+)"', spec)) | {field.name for field in fields(ByteTrackOptions)}
+    keys |= {field.name.removesuffix("_xy") for kind in (Conditions, RuleSpec) for field in fields(kind)}
     assert len(keys) > 12
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 

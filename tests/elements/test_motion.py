@@ -103,6 +103,7 @@ def test_a_region_is_looked_at_alone_and_boxes_come_back_in_frame_pixels() -> No
     outside = element(roi={"left": 500, "top": 0, "width": 1, "height": 1})
     with pytest.raises(GraphError, match=r"roi: 1x1 at \(500, 0\) lies outside the frame of 200x120"):
         push(outside, room())
+    assert len(push(outside, room(), branch_of=3).detections) == 0, "parts have all sizes"
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,17 @@ def test_a_region_is_looked_at_alone_and_boxes_come_back_in_frame_pixels() -> No
 def test_a_wrong_key_is_named_with_file_and_element(keys: dict[str, Any], problem: str) -> None:
     with pytest.raises(GraphError, match=f"^elements/0_5001_motion.json: element 5001 'motion': {problem}"):
         element(**keys)
+
+
+def test_another_part_of_the_picture_is_learnt_anew_and_other_keys_change_nothing() -> None:
+    ready = learned(roi={"left": 0, "top": 0, "width": 100, "height": 120})
+    ready.reconfigure({**ready.context.configure, "threshold_conf": 0.7})
+    assert len(push(ready, room(40)).detections) == 1
+    ready.reconfigure({**ready.context.configure, "roi": {"left": 100, "top": 0, "width": 100, "height": 120}})
+    for _ in range(WARMUP + 1):
+        assert len(push(ready, room()).detections) == 0
+    ((left, *_),) = push(ready, room(140)).detections.boxes_xyxy.tolist()
+    assert left == pytest.approx(140, abs=8)
+    with pytest.raises(GraphError, match="roi"):
+        ready.reconfigure({"roi": 5})
+    assert len(push(ready, room(140)).detections) == 1

@@ -175,6 +175,27 @@ def test_a_longer_side_finds_smaller_faces(tmp_path: Path) -> None:
     assert len(seen(opened(tmp_path, **keys, longest_side=3200), wide)) == 8
 
 
+def test_a_roi_is_all_that_it_sees_and_faces_are_in_pixels_of_the_frame(tmp_path: Path) -> None:
+    picture = picture_of("images/astronaut.png")
+    (whole,) = seen(opened(tmp_path), picture)
+    left, top, right, bottom = (round(value) for value in whole.box_xyxy)
+    roi = {"left": left - 60, "top": max(0, top - 40), "width": right - left + 120, "height": bottom - top + 90}
+    (part,) = seen(opened(tmp_path, roi=roi), picture)
+    assert part.box_xyxy == pytest.approx(whole.box_xyxy, abs=12)
+    assert np.abs(part.points_xy - whole.points_xy).max() < 12
+    assert seen(opened(tmp_path, roi={"left": 0, "top": 300, "width": 200, "height": 200}), picture) == ()
+
+
+def test_a_roi_outside_the_frame_is_named_but_of_parts_it_says_nothing(tmp_path: Path) -> None:
+    ready = opened(tmp_path, roi={"left": 700, "top": 0, "width": 9, "height": 9})
+    picture = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(GraphError, match=r"roi: 9x9 at \(700, 0\) lies outside the frame of 64x64"):
+        seen(ready, picture)
+    part = Frame(0, 0, 0, picture=Picture((64, 64), lambda: picture), branch_of=3)
+    ready.process(part, lambda frame, *, port=None: None)
+    assert part.faces == ()
+
+
 def test_a_frame_without_a_picture_passes_and_new_faces_replace_old_ones(tmp_path: Path) -> None:
     ready = opened(tmp_path)
     old = (Face((0, 0, 1, 1), 1.0, np.zeros((5, 2), dtype=np.float32)),)

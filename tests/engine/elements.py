@@ -28,6 +28,7 @@ class Read:
     frame_id: int
     loop: int = 0
     timestamp_us: int = 0
+    clock_s: float = 0.0
     discontinuity: bool = False
     picture: Picture = field(default_factory=lambda: Picture((4, 2), lambda: np.zeros((2, 4, 3), np.uint8)))
 

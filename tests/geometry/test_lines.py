@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
 from streamserver.geometry.boxes import as_rows
-from streamserver.geometry.lines import Segment, crossing_place, segment_touches_boxes
+from streamserver.geometry.lines import Fence, Segment, line_points, segment_touches_boxes
 
 
 def test_a_segment_needs_two_ends() -> None:
@@ -14,33 +12,94 @@ def test_a_segment_needs_two_ends() -> None:
         Segment((3, 4), (3, 4))
 
 
+DOWNWARD = [(100, 0), (100, 50)]
+
+
+def moved(fence: Fence, *points: tuple[float, float]) -> list[int]:
+    """What a way over points crosses on balance: of the line itself, and of what its ends are drawn out to."""
+    way = np.array(points, dtype=np.float64)
+    crossed = fence.crossings(way[:-1], way[1:]).sum(axis=0)
+    return [int(crossed[fence.is_line].sum()), int(crossed[~fence.is_line].sum())]
+
+
 def test_right_hand_of_the_way_is_the_positive_side() -> None:
-    downward = Segment((100, 0), (100, 50))
-    assert downward.locate((90, 20)) == (20, 10)
-    assert downward.locate((110, 60)) == (60, -10)
-    assert downward.normal_xy == (-1, 0)
+    fence = Fence(DOWNWARD)
+    assert fence.normals_xy[fence.is_line].tolist() == [[-1, 0]]
+    assert moved(fence, (110, 20), (90, 20)) == [1, 0]
+    assert moved(fence, (90, 20), (110, 20)) == [-1, 0]
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ((90, 10), (110, 30), 20),
-        ((110, 30), (90, 10), 20),
-        ((90, -30), (110, -10), -20),
-        ((90, 10), (95, 90), None),
-        ((100, 10), (90, 10), None),
-        ((110, 10), (100, 10), 10),
+        ((90, 10), (110, 30), [-1, 0]),
+        ((110, 30), (90, 10), [1, 0]),
+        ((90, -30), (110, -10), [0, -1]),
+        ((110, 60), (90, 55), [0, 1]),
+        ((90, 10), (95, 90), [0, 0]),
+        ((90, 49), (110, 49.5), [-1, 0]),
+        ((90, 51), (110, 50.5), [0, -1]),
     ],
 )
-def test_a_move_crosses_where_it_meets_the_line(before, after, expected) -> None:  # type: ignore[no-untyped-def]
-    line = Segment((100, 0), (100, 50))
-    assert crossing_place(line.locate(before), line.locate(after)) == expected
+def test_a_move_crosses_the_line_or_what_its_end_is_drawn_out_to(before, after, expected) -> None:  # type: ignore[no-untyped-def]
+    assert moved(Fence(DOWNWARD), before, after) == expected
+
+
+def test_an_end_may_reach_on_as_part_of_the_line() -> None:
+    fence = Fence(DOWNWARD, reaches=(False, True))
+    assert moved(fence, (90, 200), (110, 200)) == [-1, 0]
+    assert moved(fence, (90, -200), (110, -200)) == [0, -1]
 
 
 def test_touching_a_line_and_going_on_counts_once() -> None:
-    line = Segment((100, 0), (100, 50))
-    path = [line.locate((x, 10)) for x in (90, 100, 110)]
-    assert [crossing_place(a, b) is not None for a, b in itertools.pairwise(path)] == [False, True]
+    assert moved(Fence(DOWNWARD), (90, 10), (100, 10), (110, 10)) == [-1, 0]
+    assert moved(Fence(DOWNWARD), (90, 10), (100, 10), (100, 20), (90, 10)) == [0, 0]
+
+
+CORNER = [(0, 100), (100, 100), (100, 0)]
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 10, 25])
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [((50, 50), (150, 150), 1), ((150, 150), (50, 50), -1), ((150, 50), (50, 150), 0), ((90, 110), (110, 90), 0)],
+)
+def test_a_way_through_a_corner_counts_once(start, end, expected, step) -> None:  # type: ignore[no-untyped-def]
+    points = [tuple(point) for point in np.linspace(start, end, 100 // step + 1).tolist()]
+    assert moved(Fence(CORNER), *points)[0] == expected
+
+
+def test_a_closed_line_has_no_ends_to_be_drawn_out() -> None:
+    fence = Fence([(0, 0), (100, 0), (100, 100), (0, 100), (0, 0)])
+    assert fence.is_line.tolist() == [True] * 4
+    assert moved(fence, (50, -50), (50, 50)) == [1, 0]
+    assert moved(fence, (50, 50), (150, 60), (150, 150)) == [-1, 0]
+
+
+def test_an_end_that_points_at_the_line_is_not_drawn_out() -> None:
+    hook = Fence([(0, 0), (100, 0), (100, 50), (50, 50), (50, 40)])
+    assert hook.is_line.tolist() == [False, True, True, True, True]
+
+
+def test_points_that_are_twice_there_are_passed_over_and_one_is_no_line() -> None:
+    doubled = Fence([(100, 0), (100, 0), (100, 50), (100, 50)])
+    assert doubled.is_line.tolist() == Fence(DOWNWARD).is_line.tolist()
+    assert line_points([(1, 2), (1, 2), (3, 4)]).tolist() == [[1, 2], [3, 4]]
+    for points in ([(5, 5), (5, 5)], [(5, 5)], []):
+        with pytest.raises(ValueError, match="two different points"):
+            Fence(points)
+
+
+def test_distances_are_to_the_nearest_part_drawn_out_or_not() -> None:
+    points = np.array([(90.0, 20), (103, 400), (100, -9), (140, 20)])
+    assert Fence(DOWNWARD).distances(points).tolist() == [10, 3, 0, 40]
+    assert Fence(CORNER).distances(points[:1]).tolist() == [10]
+
+
+def test_boxes_are_met_by_the_line_itself_alone() -> None:
+    boxes = [(90, 20, 110, 30), (90, 60, 110, 80), (101, 0, 110, 50)]
+    assert Fence(DOWNWARD).touches(boxes).tolist() == [True, False, False]
+    assert Fence(DOWNWARD, reaches=(False, True)).touches(boxes).tolist() == [True, True, False]
 
 
 BOX = [10, 10, 20, 20]

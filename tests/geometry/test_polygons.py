@@ -6,8 +6,10 @@ import pytest
 from streamserver.geometry.polygons import (
     boxes_in_polygon,
     boxes_in_zone,
+    distances_to_polygon,
     points_in_polygon,
     points_in_zone,
+    shares_in_polygons,
 )
 
 SQUARE = [(10, 10), (50, 10), (50, 50), (10, 50)]
@@ -100,3 +102,67 @@ def test_a_zone_at_one_border_is_open_only_there() -> None:
 def test_a_zone_away_from_the_border_is_what_was_drawn() -> None:
     assert points_in_zone([(10, 10), (9, 10)], SQUARE, SIZE).tolist() == [True, False]
     assert boxes_in_zone([[10, 10, 20, 20]], SQUARE, SIZE).tolist() == [False]
+
+
+STAR = [(50, 0), (80, 95), (5, 35), (95, 35), (20, 95)]  # crosses itself: by even and odd its middle is outside
+COMB = [(0, 0), (100, 0), (100, 90), (80, 90), (80, 20), (60, 20), (60, 80), (40, 95), (40, 20), (20, 20), (0, 60)]
+
+
+@pytest.mark.parametrize(
+    ("polygons", "box", "share"),
+    [
+        ([SQUARE], (10, 10, 50, 50), 1.0),
+        ([SQUARE], (0, 10, 20, 50), 0.5),
+        ([SQUARE], (40, 40, 60, 60), 0.25),
+        ([SQUARE], (0, 0, 100, 100), 0.16),
+        ([SQUARE], (60, 60, 80, 80), 0.0),
+        ([SQUARE], (20, 20, 20, 40), 0.0),
+        ([DIAMOND], (0, 0, 100, 100), 0.5),
+        ([DIAMOND], (0, 0, 50, 50), 0.5),
+        ([ARROW], (0, 50, 100, 100), 0.5),
+        ([ARROW], (25, 75, 75, 100), 0.0),
+        ([SQUARE, SQUARE], (0, 10, 20, 50), 0.5),
+        ([SQUARE, [(30, 10), (70, 10), (70, 50), (30, 50)]], (10, 10, 70, 50), 1.0),
+        ([SQUARE, [(50, 10), (90, 10), (90, 50), (50, 50)]], (40, 20, 60, 40), 1.0),
+        ([SQUARE, [(60, 10), (90, 10), (90, 50), (60, 50)]], (40, 10, 70, 50), 2 / 3),
+        ([SQUARE, SQUARE[::-1]], (0, 10, 20, 50), 0.5),
+        ([[*SQUARE, SQUARE[0]]], (0, 10, 20, 50), 0.5),
+        ([[(10, 10), (10, 50)]], (0, 0, 20, 60), 0.0),
+        ([[]], (0, 0, 20, 60), 0.0),
+        ([], (0, 0, 20, 60), 0.0),
+    ],
+)
+def test_the_share_of_a_box_in_a_union_is_exact(polygons, box, share) -> None:  # type: ignore[no-untyped-def]
+    np.testing.assert_allclose(shares_in_polygons([box], polygons), [share], atol=1e-12)
+
+
+@pytest.mark.parametrize("polygons", [[STAR], [COMB], [STAR, COMB, DIAMOND]], ids=["star", "comb", "all"])
+def test_shares_agree_with_random_points(polygons) -> None:  # type: ignore[no-untyped-def]
+    random = np.random.default_rng(5)
+    corners = np.sort(random.uniform(-20, 120, (20, 2, 2)), axis=1)
+    boxes = corners.reshape(-1, 4)
+    shares = shares_in_polygons(boxes, polygons)
+    for box, share in zip(boxes, shares, strict=True):
+        points = random.uniform(box[:2], box[2:], (4000, 2))
+        hits = np.any([points_in_polygon(points, polygon) for polygon in polygons], axis=0)
+        assert share == pytest.approx(hits.mean(), abs=0.04)  # five times the deviation of 4000 points
+
+
+def test_no_boxes_have_no_shares() -> None:
+    assert shares_in_polygons([], [SQUARE]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("polygon", "point", "distance"),
+    [
+        (SQUARE, (30, 30), 0.0),
+        (SQUARE, (50, 50), 0.0),
+        (SQUARE, (60, 30), 10.0),
+        (SQUARE, (53, 54), 5.0),
+        (ARROW, (50, 100), 50 / 2**0.5),
+        ([(3, 4)], (0, 0), 5.0),
+        ([], (0, 0), np.inf),
+    ],
+)
+def test_the_distance_to_a_polygon_is_to_its_nearest_edge(polygon, point, distance) -> None:  # type: ignore[no-untyped-def]
+    np.testing.assert_allclose(distances_to_polygon([point], polygon), [distance])

@@ -50,6 +50,14 @@ def numbers(frames: list[SourceFrame]) -> list[int]:
     return [next(n for n, one in enumerate(known) if np.array_equal(one, f.picture.bgr)) for f in frames]
 
 
+@pytest.mark.parametrize(("fps", "rate"), [(AS_FAST_AS_IT_GOES, 25), (50.0, 50)])
+def test_the_clock_follows_the_channels_pace_over_all_loops(tmp_path: Path, fps: float, rate: int) -> None:
+    write_numbered(tmp_path, 3)
+    (tmp_path / "001.png").write_bytes(b"no picture: its number, and its time, are left out")
+    frames = read_all(spec(tmp_path, loop_num=2, fps=fps))
+    assert [frame.clock_s for frame in frames] == pytest.approx([n / rate for n in (0, 2, 3, 5)], abs=1e-5)
+
+
 def test_pictures_of_a_folder_and_those_below_come_once_in_the_order_of_their_paths(tmp_path: Path) -> None:
     names = ["10.png", "9.JPG", "a/1.bmp", "a.jpeg", "b/c/2.WebP", "Z.JPEG", "ü 车.png"]
     for number, name in enumerate(sorted(names)):

@@ -98,7 +98,7 @@ def ask(
 def test_pictures_come_in_order_with_the_time_at_which_they_were_taken() -> None:
     port = free_port()
     with reading(port, "/cam%201/x") as source:
-        before = time.time_ns() // 1000
+        before, began = time.time_ns() // 1000, time.monotonic()
         assert source.monitor.report().state is SourceState.CONNECTING
         for number in range(3):
             status, said, _ = ask(port, encode_jpeg(picture(number)), path="/cam%201/x?n=1")
@@ -114,6 +114,8 @@ def test_pictures_come_in_order_with_the_time_at_which_they_were_taken() -> None
     assert all(np.abs(frame.picture.bgr.astype(int) - picture(n)).mean() < 12 for n, frame in enumerate(frames[:3]))
     stamps = [before, *(frame.timestamp_us for frame in frames)]
     assert stamps == sorted(stamps)
+    clocks = [began, *(frame.clock_s for frame in frames), time.monotonic()]
+    assert clocks == sorted(clocks)
     assert not listens(port), "the port is given back"
 
 

@@ -128,7 +128,7 @@ def frames_with_losses(monitor: SourceMonitor, lost_before: list[int]) -> Iterat
     for number, lost in enumerate(lost_before):
         monitor.broken(lost)
         image = np.full((2, 2, 3), number, np.uint8)
-        yield SourceFrame(number, 0, 0, discontinuity=False, picture=Picture((2, 2), lambda image=image: image))
+        yield SourceFrame(number, 0, 0, 0.0, discontinuity=False, picture=Picture((2, 2), lambda image=image: image))
 
 
 @pytest.mark.parametrize(

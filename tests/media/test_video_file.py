@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -163,6 +164,41 @@ def test_frames_carry_the_wall_clock(spec: Spec, tmp_path: Path) -> None:
     stamps = [frame.timestamp_us for frame in frames]
     assert before <= stamps[0] <= stamps[-1] <= time.time_ns() // 1000
     assert stamps == sorted(stamps)
+
+
+def test_the_clock_is_the_position_in_the_file_over_all_its_loops(spec: Spec, tmp_path: Path) -> None:
+    clocks = [frame.clock_s for frame in read_all(spec(write_clip(tmp_path / "a.mp4", frames=5), loop_num=2))]
+    steps = np.diff(clocks)
+    assert clocks[0] == 0
+    np.testing.assert_allclose(steps, steps[0], atol=1e-3)
+    assert steps[0] == pytest.approx(1 / 25, abs=1e-3)
+
+
+def test_pictures_at_uneven_times_are_where_the_file_says(spec: Spec, tmp_path: Path) -> None:
+    path, at_ms = tmp_path / "a.mkv", [0, 100, 1100, 1140, 5000]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.time_base = 64, 48, Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pts in at_ms:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), pts // 20, np.uint8), format="bgr24")
+            frame.pts, frame.time_base = pts, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert [frame.clock_s for frame in read_all(spec(path))] == pytest.approx([ms / 1000 for ms in at_ms], abs=2e-3)
+
+
+def test_a_file_without_times_is_at_its_rate(spec: Spec, tmp_path: Path) -> None:
+    """A bare H.264 stream."""
+    path = tmp_path / "a.h264"
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height = 64, 48
+        for number in range(6):
+            image = np.full((48, 64, 3), 40 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode(None))
+    assert [frame.clock_s for frame in read_all(spec(path))] == pytest.approx([n / 25 for n in range(6)], abs=1e-3)
 
 
 def test_a_file_cut_off_in_the_middle_plays_as_far_as_it_goes(spec: Spec, tmp_path: Path) -> None:

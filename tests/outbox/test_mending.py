@@ -267,8 +267,8 @@ def test_a_file_of_a_version_that_never_was_is_moved_aside(tmp_path: Path) -> No
 def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
     make(tmp_path).close()
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO schema_history VALUES (3, '99.0', 0)")
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("INSERT INTO schema_history VALUES (99, '99.0', 0)")
+        connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match=r"99\.0"):
         make(tmp_path)
     assert not list(tmp_path.glob("*.damaged-*"))

@@ -12,6 +12,7 @@ import pytest
 
 from streamserver.core.errors import ModelError
 from streamserver.core.settings import PROJECT_DIR
+from streamserver.runtime import providers
 from streamserver.runtime.providers import (
     CPU,
     CUDA,
@@ -54,6 +55,25 @@ def test_auto_never_fails_and_says_why_it_takes_the_cpu() -> None:
 def test_cuda_without_a_gpu_is_an_error_with_a_cure() -> None:
     with pytest.raises(ModelError, match=r"device 'cuda' cannot be used: .*STREAMSERVER_DEVICE=auto"):
         choose_providers("cuda")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with two GPUs and all of CUDA, as far as anybody can tell before a model is loaded."""
+    monkeypatch.setattr(providers, "cuda_device_count", lambda: 2)
+    monkeypatch.setattr(providers, "cuda_library_problem", lambda: "")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+
+
+@pytest.mark.parametrize(("device", "number"), [("cuda", None), ("auto", None), ("cuda:0", "0"), ("cuda:1", "1")])
+def test_one_gpu_of_several_is_asked_for_by_its_number(two_gpus: None, device: str, number: str | None) -> None:
+    (name, options), cpu = choose_providers(device).providers
+    assert (name, dict(options).get("device_id"), cpu) == (CUDA, number, CPU)
+
+
+def test_a_gpu_of_a_number_that_is_not_there_is_an_error(two_gpus: None) -> None:
+    with pytest.raises(ModelError, match=r"device 'cuda:2' cannot be used: there is no GPU 2, the driver offers 2"):
+        choose_providers("cuda:2")
 
 
 @pytest.mark.skipif(cuda_device_count() > 0, reason="this machine has a GPU")

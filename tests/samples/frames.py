@@ -11,6 +11,7 @@ import numpy as np
 
 from streamserver.core import messages
 from streamserver.core.arrays import Detections
+from streamserver.core.events import EVENTS_KEY, RuleEvent
 from streamserver.core.results import frame_to_wire, objects_to_wire
 from streamserver.vision.codec import encode_jpeg
 
@@ -20,6 +21,7 @@ KNOWN_TYPES = {
     2: "license_area_intrusion",
     3: "yolov5",
     6: "area_intrusion",
+    7: "passenger_flow",
     16: "license_plate_recognition",
     99: "any",
 }
@@ -54,6 +56,12 @@ def frame(
         picture_jpeg=picture_jpeg() if picture else b"",
     )
     return dict(json.loads(json.dumps(message)))
+
+
+def with_events(message: dict[str, Any], *events: RuleEvent) -> dict[str, Any]:
+    """The frame with what the filter's rules have seen in it."""
+    message[EVENTS_KEY] = [event.to_wire() for event in events]
+    return message
 
 
 def plate_frame(

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,8 @@ def test_a_new_algorithm_runs_at_once(project: Path) -> None:
     built = plugins.build("helmet_check", stream_path="", data=frames.task(body), port=10001, index=0, project=project)
     assert isinstance(built, GraphOverrides)
     algorithm = plugins.load("helmet_check", project=project)
-    state, names = algorithm.new_state({"TrackInterval": 2}), []
+    state = algorithm.new_state({"TrackInterval": 2})
+    names: list[Any] = []
     for sequence in range(3):
         algorithm.logic(frames.frame(sequence, {7: (10, 20, 60, 90)}), names, [], state)
     assert names == ["7"]

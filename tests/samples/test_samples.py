@@ -9,6 +9,7 @@ import pytest
 
 from streamserver import plugins
 from streamserver.core.errors import BadRequestError
+from streamserver.core.events import Kind, RuleEvent
 from streamserver.plugin_api import GraphOverrides
 from tests.samples import frames
 
@@ -20,6 +21,12 @@ def build(name: str, body: dict[str, Any], index: int = 0) -> GraphOverrides:
     built = plugins.build(name, stream_path="", data=frames.task(body), port=10001, index=index)
     assert isinstance(built, GraphOverrides)
     return built
+
+
+def crossing(track_id: int, direction: str, *, rule: int = 0) -> RuleEvent:
+    return RuleEvent(
+        kind=Kind.CROSS, rule=rule, track_id=track_id, class_id=0, score=0.9, box_xyxy=BOX, direction=direction
+    )
 
 
 class Run:
@@ -41,15 +48,17 @@ class Run:
 
 class TestTripwire:
     def test_watches_the_lines(self) -> None:
-        (rule,) = build("tripwire", frames.bodies(1)["line only"]).filters
-        assert (rule["type"], rule["mode"], rule["classes"]) == (1, "cross", [0])
+        (entry,) = build("tripwire", frames.bodies(1)["line only"]).filters
+        assert (entry["type"], entry["mode"], entry["classes"]) == (1, "cross", [0])
+        assert (entry["rule"]["kind"], entry["rule"]["lines"]) == ("cross", [[[160, 0], [160, 240]]])
 
-    def test_without_a_line_watches_the_area_for_each_person_once(self) -> None:
-        (rule,) = build("tripwire", frames.bodies(1)["new"]).filters
-        assert rule["type"] == 1 and "mode" not in rule and rule["anchor"] == "foot"
-        assert len(rule["areas"][0]) == 4
-        (rule,) = build("tripwire", frames.bodies(1)["no DetectInfos"]).filters
-        assert rule["areas"] == [[]]
+    def test_without_a_line_watches_the_area(self) -> None:
+        (entry,) = build("tripwire", frames.bodies(1)["new"]).filters
+        assert entry["type"] == 1 and "mode" not in entry and entry["anchor"] == "foot"
+        assert len(entry["areas"][0]) == len(entry["rule"]["include"][0]) == 4
+        assert (entry["rule"]["kind"], entry["rule"]["events"]) == ("area", ["inside"])
+        (entry,) = build("tripwire", frames.bodies(1)["no DetectInfos"]).filters
+        assert entry["areas"] == [[]] and entry["rule"]["include"] == []
 
     def test_each_algorithm_of_a_task_has_its_own_line(self) -> None:
         body = frames.bodies(1)["line only"]
@@ -57,13 +66,27 @@ class TestTripwire:
         assert build("tripwire", body, 0).filters[0]["mode"] == "cross"
         assert "mode" not in build("tripwire", body, 1).filters[0]
 
-    def test_reports_all_that_arrives_each_time(self) -> None:
+    def test_reports_each_crossing(self) -> None:
+        message = frames.frame(0, {7: BOX, 9: ELSEWHERE}, picture=True)
+        frames.with_events(message, crossing(7, "in"), crossing(9, "out", rule=1))
+        run = Run("tripwire")
+        assert run.feed(message) == [["cross:0:7", "cross:1:9"]]
+        report = run.algorithm.trans_json(message, "t", 1, ["cross:0:7", "cross:1:9"])
+        first, second = (event["Extend"] for event in report["AnalyzeEvents"])
+        assert (first["TrackId"], first["Direction"], first["Event"]) == (7, "in", "cross")
+        assert (second["TrackId"], second["Direction"], second["Class"]) == (9, "out", "person")
+
+    def test_reports_nothing_where_the_rules_have_seen_nothing(self) -> None:
+        message = frames.with_events(frames.frame(0, {7: BOX}))
+        assert Run("tripwire").feed(message) == [[]]
+
+    def test_reports_all_that_arrives_from_an_engine_without_rules(self) -> None:
         message = frames.frame(0, {7: BOX, 9: ELSEWHERE}, picture=True)
         run = Run("tripwire")
         assert run.feed(message, message) == [["7", "9"], ["7", "9"]]
-        report = run.algorithm.trans_json(message, "t", 1, ["9"])
-        assert [event["Box"]["LeftTopX"] for event in report["AnalyzeEvents"]] == [10]
-        assert "Extend" not in report["AnalyzeEvents"][0]
+        (event,) = run.algorithm.trans_json(message, "t", 1, ["9"])["AnalyzeEvents"]
+        assert event["Box"]["LeftTopX"] == 10
+        assert event["Extend"] == {"TrackId": 9, "Class": "person", "Confidence": 0.8712}
 
     def test_reports_nobody_without_a_tracker(self) -> None:
         message = frames.frame(0, {7: BOX})
@@ -71,8 +94,31 @@ class TestTripwire:
         assert Run("tripwire").feed(message) == [[]]
 
 
-@pytest.mark.parametrize("name", ["yolov5", "area_intrusion", "template"])
-class TestThoseWhoStay:
+AREA_SAMPLES = ["yolov5", "area_intrusion", "template"]
+
+
+@pytest.mark.parametrize("name", AREA_SAMPLES)
+class TestAreas:
+    def test_are_watched_by_one_rule_that_repeats_every_alarm_interval(self, name: str) -> None:
+        (entry,) = build(name, frames.bodies(99)["new"]).filters
+        rule = entry["rule"]
+        assert (rule["kind"], rule["events"], len(rule["include"])) == ("area", ["inside"], 1)
+        assert (rule["first"], rule["every"]) == (20, 300)
+        assert entry["conditions"] == {"min_px": 30, "max_px": 250}
+
+    def test_report_what_the_rules_have_seen_each_time(self, name: str) -> None:
+        inside = RuleEvent(kind=Kind.INSIDE, track_id=7, class_id=2, score=0.87123, box_xyxy=BOX, stay_s=4.0, count=1)
+        message = frames.with_events(frames.frame(0, {7: BOX}, picture=True), inside)
+        run = Run(name, TrackInterval=20)
+        assert run.feed(message, message) == [["inside:0:7"], ["inside:0:7"]]
+        (event,) = run.algorithm.trans_json(message, "t", 3, ["inside:0:7"])["AnalyzeEvents"]
+        extend = event["Extend"]
+        assert extend["StayTime"] == 4.0 and extend["ObjectCount"] == 1 and extend["VehicleType"] == "car"
+        assert event["Box"]["LeftTopX"] == BOX[0] and event["ImageBase64"].startswith("/9j/")
+
+
+@pytest.mark.parametrize("name", AREA_SAMPLES)
+class TestThoseWhoStayBeforeAnEngineWithoutRules:
     def test_are_reported_once_after_track_interval_frames_in_a_row(self, name: str) -> None:
         run = Run(name, TrackInterval=4)
         assert run.feed(*(frames.frame(i, {7: BOX}) for i in range(8))) == [[]] * 3 + [["7"]] + [[]] * 4
@@ -116,10 +162,15 @@ def test_yolov5_looks_for_every_class_and_area_intrusion_for_persons() -> None:
         assert build(name, body).filters[0]["classes"] == [2, 7]
 
 
-def test_yolov5_tells_class_and_confidence_under_the_old_keys() -> None:
+def test_yolov5_tells_class_and_confidence_under_the_old_keys_too() -> None:
     message = frames.frame(0, {7: BOX}, class_id=2, score=0.87123, picture=True)
+    expected = {"TrackId": 7, "Class": "car", "VehicleType": "car", "Confidence": 0.8712}
+    expected |= {"类别": 2, "置信度": "87.12%"}
     report = plugins.load("yolov5").trans_json(message, "t", 3, ["7"])
-    assert report["AnalyzeEvents"][0]["Extend"] == {"类别": 2, "置信度": "87.12%"}
+    assert report["AnalyzeEvents"][0]["Extend"] == expected
+    frames.with_events(message, RuleEvent(kind=Kind.OCCUPANCY, box_xyxy=BOX, count=4))
+    report = plugins.load("yolov5").trans_json(message, "t", 3, ["occupancy:0:0"])
+    assert report["AnalyzeEvents"][0]["Extend"] == {"Event": "occupancy", "ObjectCount": 4}
 
 
 PLATES = ("license_plate_recognition", "license_area_intrusion")
@@ -141,6 +192,21 @@ class TestPlates:
         assert built.elements["bytetrack"]["track_thresh"] == 0.5
         assert built.elements["vote"] == {"plates": "cn"}
         assert "ppocr_rec" not in built.elements
+
+    def test_know_sizes_schedules_and_areas_to_leave_out(self, name: str) -> None:
+        body = frames.bodies(2)["new"]
+        corners = [{"X": 0, "Y": 0}, {"X": 50, "Y": 0}, {"X": 50, "Y": 50}]
+        schedule = {"TimeZone": "Asia/Shanghai", "Windows": [{"Days": ["Sun"], "From": "00:00", "To": "24:00"}]}
+        extend = {"ExcludeAreas": [corners], "Schedule": schedule, "DetectRoi": True}
+        body["Algorithm"][0]["Extend"] = extend
+        built = build(name, body)
+        assert built.filters[0]["conditions"] == {
+            "min_px": 30,
+            "max_px": 250,
+            "exclude": [[[0, 0], [50, 0], [50, 50]]],
+            "schedule": {"zone": "Asia/Shanghai", "windows": [{"day": 6, "start": 0, "end": 1440}]},
+        }
+        assert built.elements["*detector"]["roi"]["left"] == 0
 
     def test_may_be_read_by_lprnet(self, name: str) -> None:
         body = frames.bodies(2)["new"]
@@ -164,6 +230,8 @@ class TestPlates:
             ({"Plates": "mars"}, "Plates: got 'mars'; use one of cn, any"),
             ({"PlateReader": "lprnet", "Plates": "any"}, "PlateReader: lprnet reads Chinese plates only"),
             ({"Anchor": "middle"}, "Anchor: got 'middle'; use one of foot, box"),
+            ({"Events": ["enter"]}, "Events: means nothing to number plates; leave it out"),
+            ({"Schedule": {"TimeZone": "Mars", "Windows": []}}, "Schedule.TimeZone: unknown time zone"),
             ({"Detector": "motion"}, "Detector: got 'motion', which finds what moves, and no number plates"),
             ({"Classes": [0, "car"]}, "Classes: the detector of number plates knows no class 2, only 0"),
         ],
@@ -202,7 +270,7 @@ class TestPlates:
         message = frames.plate_frame(0, [(A, BOX), (B, ELSEWHERE)], picture=True)
         report = plugins.load(name).trans_json(message, "t", 2, [B])
         (event,) = report["AnalyzeEvents"]
-        assert event["Extend"] == {"VehicleLicense": B}
+        assert event["Extend"] == {"VehicleLicense": B, "Class": "license_plate", "Confidence": 0.8712}
         assert event["Box"]["LeftTopX"] == ELSEWHERE[0]
         assert event["ImageBase64"] == message["mSubObjectMetadatas"][1]["mFrame"]["mSpData"]
 

@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from streamserver import plugins
+from streamserver.core.events import Kind, RuleEvent
 from streamserver.core.settings import PROJECT_DIR
+from streamserver.plugin_api import GraphOverrides
 from tests.samples import frames
+
+EXTEND = {"Events": ["enter"], "People": 3}
 
 
 @pytest.fixture
@@ -22,36 +26,42 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(PROJECT_DIR / "config_algorithm.py", tmp_path)
     text = (PROJECT_DIR / "docs" / "writing_an_algorithm.md").read_text("utf-8")
     command = re.search(r"^samples/add_algorithm\.sh (\w+) (\d+)$", text, re.MULTILINE)
-    assert command and command.groups() == ("loitering", "21")
+    assert command and command.groups() == ("rush", "21")
     subprocess.run([tmp_path / "samples" / "add_algorithm.sh", *command.groups()], check=True, capture_output=True)
-    functions, config_logic = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    code = (tmp_path / "samples" / "loitering" / "loitering.py").read_text("utf-8")
-    head = code[: code.index("def loitering_logic")].replace(
-        "loitering_classes, loitering_infos", "Stays, loitering_classes"
-    )
-    (tmp_path / "samples" / "loitering" / "loitering.py").write_text(head + functions)
-    (tmp_path / "samples" / "loitering" / "config_logic.py").write_text(config_logic)
+    functions, imports, config_logic = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "samples" / "rush" / "rush.py"
+    head = file.read_text("utf-8").partition("def rush_logic")[0]
+    before, _, after = head.partition("from samples.rush")
+    file.write_text(before + imports + after.partition("rule_report\n")[2] + functions)
+    (tmp_path / "samples" / "rush" / "config_logic.py").write_text(config_logic)
     return tmp_path
 
 
-def test_the_tutorials_algorithm_reports_who_has_stayed_long_enough(project: Path) -> None:
-    algorithm = plugins.load("loitering", project=project)
-    state = algorithm.new_state({"Extend": {"StaySeconds": 3}})
+def _frame_with_one_who_comes(second: int) -> dict[str, Any]:
+    box = (10, 20, 60, 90)
+    message = frames.frame(second, {second: box}, picture=True)
+    message["mFrame"]["mTimestamp"] = 1_700_000_000_000_000 + second * 1_000_000
+    return frames.with_events(message, RuleEvent(kind=Kind.ENTER, track_id=second, class_id=0, box_xyxy=box))
+
+
+def test_the_tutorials_algorithm_reports_a_rush(project: Path) -> None:
+    algorithm = plugins.load("rush", project=project)
+    state = algorithm.new_state({"Extend": EXTEND})
     reports: list[dict[str, Any]] = []
-    for sequence in range(8):
-        message = frames.frame(sequence, {7: (10, 20, 60, 90)}, picture=True)
-        message["mFrame"]["mTimestamp"] = 1_700_000_000_000_000 + sequence * 1_000_000
+    for second in (1, 50, 90, 100, 120, 300):
+        message = _frame_with_one_who_comes(second)
         names: list[Any] = []
         algorithm.logic(message, names, [], state)
         if names:
             reports.append(algorithm.trans_json(message, "t", 21, names))
-    assert [report["FrameIndex"] for report in reports] == [9]
-    assert reports[0]["AnalyzeEvents"][0]["Extend"] == {"Why": "loitering"}
-    assert plugins.build(
-        "loitering",
-        stream_path="",
-        data=frames.task(frames.bodies(99)["new"]),
-        port=10001,
-        index=0,
-        project=project,
-    )
+    (report,) = reports
+    (event,) = report["AnalyzeEvents"]
+    assert (event["Extend"]["TrackId"], event["Extend"]["Why"]) == (100, "rush")
+
+
+def test_its_task_asks_for_what_rules_know(project: Path) -> None:
+    body = frames.bodies(99)["new"]
+    body["Algorithm"][0]["Extend"] = EXTEND
+    built = plugins.build("rush", stream_path="", data=frames.task(body), port=10001, index=0, project=project)
+    assert isinstance(built, GraphOverrides)
+    assert built.filters[0]["rule"]["events"] == ["enter"]

@@ -20,6 +20,7 @@ from streamserver.core.errors import StoreDamagedError, StoreError
 from streamserver.core.states import TaskState
 from streamserver.durable import backup_of
 from streamserver.store import Desired, StateChange, TaskStore, recent_damage, store_url
+from streamserver.store.schema import SCHEMA_VERSION
 
 PROJECT = Path(__file__).parents[2]
 OLD = PROJECT / "tests" / "fixtures" / "databases" / "tasks_v1.sqlite"
@@ -93,7 +94,7 @@ def test_a_program_of_version_1_refuses_the_file(tmp_path: Path, migrated: bool)
     TaskStore(store_url(tmp_path)).close()
     with closing(sqlite3.connect(tmp_path / "tasks.sqlite")) as plain:
         found = plain.execute("SELECT value FROM counters WHERE name = 'schema'").fetchone()
-    assert found == (2,), "it looks there, or it would write rows without checksums, which count as spoilt"
+    assert found == (SCHEMA_VERSION,), "it looks there, or it would write rows without checksums, which count as spoilt"
 
 
 def test_a_kill_during_the_migration_leaves_the_old_file(tmp_path: Path) -> None:

@@ -250,10 +250,18 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
         "Dead": 0,
         "Lost": 1,
         "Restarts": 2,
+        "Revision": 3,
         "Detector": "motion",
         "Algorithms": [
-            {"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 3},
-            {"Type": 6, "Name": "area_intrusion", "Port": 10001, "Path": "/flask_test/1", "Events": 2},
+            {"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 3, "Totals": None},
+            {
+                "Type": 6,
+                "Name": "area_intrusion",
+                "Port": 10001,
+                "Path": "/flask_test/1",
+                "Events": 2,
+                "Totals": {"In": 2},
+            },
         ],
     }
     assert key not in json.dumps(entry)
@@ -374,9 +382,12 @@ def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
         frames=2500,
         dropped=7,
         detector="motion",
+        revision=4,
     ).write(folder / ENGINE_FILE)
-    client = ClientStatus(run=key, events=5, pending=1, delivered=3, lost=1, per_algorithm=[3, 2])
-    client.write(folder / CLIENT_FILE)
+    said = ClientStatus(
+        run=key, events=5, pending=1, delivered=3, lost=1, per_algorithm=[3, 2], totals=[None, {"In": 2}], revision=3
+    )
+    said.write(folder / CLIENT_FILE)
     return key
 
 

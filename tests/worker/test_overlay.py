@@ -62,6 +62,17 @@ def test_each_channel_shows_the_places_of_its_own_rules_with_their_directions() 
     assert [len(place.points_xy) for place in zone.places] == [3, 2]
 
 
+def test_rules_show_their_lines_with_corners_and_arrows_their_areas_and_what_they_leave_out() -> None:
+    corners, zone = [[10, 0], [10, 90], [40, 200]], [[0, 0], [50, 0], [50, 50]]
+    crossing = {"rule": {"kind": "cross", "lines": [corners], "direction": [5, 0]}}
+    within = {"rule": {"kind": "area", "include": [zone]}, "conditions": {"exclude": [zone]}}
+    rules = [{"channel_id": 0, "filters": [crossing, within]}]
+    (overlay,) = overlays_of([graph(("decode", {}), ("filter", {"rules": rules}))], [channel()], PROJECT)
+    assert [
+        (place.points_xy.tolist(), place.direction_xy, place.is_line, place.is_excluded) for place in overlay.places
+    ] == [(corners, (5, 0), True, False), (zone, (0, 0), False, False), (zone, (0, 0), False, True)]
+
+
 def test_a_filter_that_cannot_be_read_shows_nothing() -> None:
     (overlay,) = overlays_of([graph(("filter", {"rules": 5}))], [channel()], PROJECT)
     assert overlay.places == []

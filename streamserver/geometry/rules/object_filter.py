@@ -26,8 +26,10 @@ from streamserver.core.arrays import Detections
 from streamserver.geometry.boxes import foot_points
 from streamserver.geometry.lines import Segment, segment_touches_boxes
 from streamserver.geometry.polygons import boxes_in_zone, points_in_zone
+from streamserver.geometry.rules.conditions import Qualifier
 from streamserver.geometry.rules.heading import Heading
 from streamserver.geometry.rules.repeats import Repeats
+from streamserver.geometry.rules.rule import RuleFrame
 from streamserver.geometry.rules.schedule import is_on
 from streamserver.geometry.rules.spec import BY_PLATE, BY_TRACK, AreaPoints, FilterSpec
 from streamserver.geometry.tripwire import Tripwire, TripwireOptions
@@ -54,6 +56,7 @@ class ObjectFilter:
 
     def __init__(self, spec: FilterSpec) -> None:
         self.spec = spec
+        self._qualifier = Qualifier(spec.conditions, anchor="foot" if spec.by_foot or spec.crossing else "box")
         self._tripwires = [_tripwire(points, spec) for points in spec.areas] if spec.crossing else []
         self._repeats = Repeats(first=spec.first, every=spec.every)
         directed = spec.kind == BY_TRACK and spec.direction_xy != (0.0, 0.0) and not spec.crossing
@@ -61,39 +64,31 @@ class ObjectFilter:
 
     def reset(self) -> None:
         """Forgets all objects: what comes next has nothing to do with what was."""
+        self._qualifier.reset()
         self._repeats.reset()
         if self._heading is not None:
             self._heading.reset()
         for tripwire in self._tripwires:
             tripwire.reset()
 
-    def passing(
-        self,
-        detections: Detections,
-        *,
-        step: int,
-        timestamp_us: int,
-        size_wh: tuple[int, int],
-        texts: Sequence[str] = (),
-    ) -> Passing:
+    def passing(self, frame: RuleFrame, texts: Sequence[str] = ()) -> Passing:
         """Which objects to report now.
 
         Args:
-            detections: all objects of the frame.
-            step: number of the processed frame, growing from call to call.
-            timestamp_us: see ``schedule.is_on``.
-            size_wh: of the frame.
+            frame: the next processed one.
             texts: what was read of each object, or empty; ``()`` when nobody reads.
         """
+        detections = frame.detections
         result = np.zeros(len(detections), dtype=np.bool_)
         if not len(detections):  # what is remembered goes by the frame's number, and is forgotten with the next object
             return Passing(result)
-        candidates = np.flatnonzero(np.isin(detections.class_ids, self.spec.classes))
+        wanted = np.isin(detections.class_ids, self.spec.classes)
+        candidates = np.flatnonzero(wanted & self._qualifier.qualifying(frame))
         objects = detections.select(candidates)
-        fitting = self._first_fitting(objects, step, size_wh)
+        fitting = self._first_fitting(objects, frame.step, frame.size_wh)
         by_text = self.spec.kind == BY_PLATE and bool(texts)
         names = [_name(objects, row, texts[i] if by_text else "") for row, i in enumerate(candidates.tolist())]
-        due = self._due(objects, fitting >= 0, names, step, timestamp_us)
+        due = self._due(objects, fitting >= 0, names, frame)
         result[candidates] = due
         return Passing(result, tuple(np.unique(fitting[due]).tolist()))
 
@@ -105,15 +100,15 @@ class ObjectFilter:
             fits = areas_holding(objects, self.spec, size_wh)
         return np.where(fits.any(axis=0), fits.argmax(axis=0), -1) if len(fits) else np.full(len(objects), -1)
 
-    def _due(self, objects: Detections, qualified: Mask, names: list[Hashable], step: int, timestamp_us: int) -> Mask:
+    def _due(self, objects: Detections, qualified: Mask, names: list[Hashable], frame: RuleFrame) -> Mask:
         """Of the objects that qualify by their place those to report; headings see every frame, counters do not."""
         if self._heading is not None:
-            qualified = qualified & self._heading.update(step, objects.track_ids, objects.boxes_xyxy)
-        if not is_on(self.spec.windows, timestamp_us):
+            qualified = qualified & self._heading.update(frame.step, objects.track_ids, objects.boxes_xyxy)
+        if not (is_on(self.spec.windows, frame.timestamp_us) and self._qualifier.on(frame)):
             qualified = np.zeros_like(qualified)
         if self.spec.crossing or self.spec.kind not in (BY_PLATE, BY_TRACK):
             return qualified
-        due = self._repeats.update(step, [name for name, hit in zip(names, qualified, strict=True) if hit])
+        due = self._repeats.update(frame.step, [name for name, hit in zip(names, qualified, strict=True) if hit])
         return qualified & np.array([name in due for name in names], dtype=np.bool_)
 
     def _crossing_now(self, objects: Detections, step: int, size_wh: tuple[int, int]) -> Mask:

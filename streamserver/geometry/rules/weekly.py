@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 MINUTES_A_DAY = 1440
+
+_MINUTE_US = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +29,34 @@ class WeeklyWindow:
         """True if the minute ``minute`` of weekday ``day``, as a clock on the wall shows it, is inside."""
         if self.start < self.end:
             return day == self.day and self.start <= minute < self.end
-        return (day == self.day and minute >= self.start) or (day == (self.day + 1) % 7 and minute < self.end)
+        next_day = (self.day + 1) % 7
+        return (day == self.day and minute >= self.start) or (day == next_day and minute < self.end)
 
 
 @dataclass(frozen=True, slots=True)
 class WeeklySchedule:
-    """Windows of the week on the wall clock of a place.
+    """Windows of the week on the wall clock of a place; without windows it is never on.
 
     An hour that comes twice when the clock is set back is inside both times; one that is left out never comes.
     """
 
     zone: ZoneInfo
     windows: tuple[WeeklyWindow, ...]
+    _latest: dict[int, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def is_on(self, timestamp_us: int) -> bool:
         """True if ``timestamp_us``, microseconds since the epoch, is inside a window; 0, no time at all, is always."""
         if timestamp_us == 0:
             return True
-        local = datetime.fromtimestamp(timestamp_us / 1_000_000, UTC).astimezone(self.zone)
+        minute = timestamp_us // _MINUTE_US
+        answer = self._latest.get(minute)
+        if answer is None:
+            self._latest.clear()
+            answer = self._latest[minute] = self._is_on_at(minute)
+        return answer
+
+    def _is_on_at(self, epoch_minute: int) -> bool:
+        # The offsets of today's zones are whole minutes, so a minute begins everywhere at once.
+        local = datetime.fromtimestamp(epoch_minute * 60, UTC).astimezone(self.zone)
         day, minute = local.weekday(), local.hour * 60 + local.minute
         return any(window.holds(day, minute) for window in self.windows)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import lap
@@ -77,13 +77,15 @@ class _Tracks:
     first_seen: npt.NDArray[np.int64]
     last_seen: npt.NDArray[np.int64]
     measured_xyxy: FloatRows
+    born_xyxy: FloatRows
     motion: BoxMotion
 
     @classmethod
     def start(cls, boxes_xyxy: npt.ArrayLike, class_ids: npt.NDArray[np.int64], *, step: int) -> Self:
         motion = BoxMotion.start(xyxy_to_cxcywh(boxes_xyxy))
         seen = np.full(len(motion), step, dtype=np.int64)
-        return cls(np.zeros_like(seen), class_ids.copy(), seen, seen.copy(), cxcywh_to_xyxy(motion.position), motion)
+        boxes = cxcywh_to_xyxy(motion.position)
+        return cls(np.zeros_like(seen), class_ids.copy(), seen, seen.copy(), boxes, boxes.copy(), motion)
 
     def select(self, rows: Rows) -> Self:
         return type(self)(
@@ -92,6 +94,7 @@ class _Tracks:
             self.first_seen[rows],
             self.last_seen[rows],
             self.measured_xyxy[rows],
+            self.born_xyxy[rows],
             self.motion.select(rows),
         )
 
@@ -102,6 +105,7 @@ class _Tracks:
             np.concatenate((self.first_seen, other.first_seen)),
             np.concatenate((self.last_seen, other.last_seen)),
             np.concatenate((self.measured_xyxy, other.measured_xyxy)),
+            np.concatenate((self.born_xyxy, other.born_xyxy)),
             self.motion.join(other.motion),
         )
 
@@ -132,7 +136,7 @@ class ByteTracker:
 
         Returns:
             The tracked rows in the order of the input, each with its box, score and corners, the class its track
-            began with and its track id (above 0).
+            began with and its track id (above 0), and for tracks told of for the first time where they were born.
         """
         return self.track(detections, size_wh)[0]
 
@@ -241,7 +245,7 @@ class ByteTracker:
         partners = visible[overlaps.argmax(axis=0)]
         for young, old in zip(partners[doubles], lost[doubles], strict=True):
             if tracks.first_seen[old] < tracks.first_seen[young]:
-                for array in (tracks.ids, tracks.class_ids, tracks.first_seen):
+                for array in (tracks.ids, tracks.class_ids, tracks.first_seen, tracks.born_xyxy):
                     array[[young, old]] = array[[old, young]]
         gone: Indices = lost[doubles]
         return gone
@@ -258,7 +262,13 @@ class ByteTracker:
         tracked = Detections.from_arrays(
             boxes[rows], seen.scores, tracks.class_ids[rows], tracks.ids[rows], seen.corners_xy
         )
-        return tracked, source[rows]
+        return replace(tracked, born_xyxy=self._births_of(rows)), source[rows]
+
+    def _births_of(self, rows: Indices) -> npt.NDArray[np.float32] | None:
+        """``Detections.born_xyxy`` of tracks: those of the first frame were told of at once."""
+        fresh = (self._tracks.first_seen[rows] == self._step - 1) & (self._step > 2)
+        births = np.where(fresh[:, None], self._tracks.born_xyxy[rows], np.nan).astype(np.float32)
+        return births if fresh.any() else None
 
 
 def _grow(boxes_xyxy: FloatRows, share: float) -> FloatRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 import time
@@ -127,7 +128,8 @@ class Gb28181Connection:
     def pictures(self) -> Iterator[Decoded]:
         """The pictures in order; raises ``SourceError`` when the stream breaks off."""
         for decoded in self._decoding.pictures(self._pieces()):
-            yield decoded
+            known = decoded.time_s is not None
+            yield decoded if known else dataclasses.replace(decoded, time_s=self._played.seconds)
             self._last_picture = time.monotonic()
         if self._reason:
             raise SourceError(self._reason)

@@ -16,6 +16,7 @@ from streamserver.vision.draw.shapes import Style, draw_box, name_of, text_size_
 from streamserver.vision.text import ColorBgr, TextWriter
 
 ZONE_COLOR: ColorBgr = (0, 215, 255)
+EXCLUDED_COLOR: ColorBgr = (128, 128, 128)
 LINE_COLOR: ColorBgr = (255, 0, 255)
 BANNER_COLOR: ColorBgr = (0, 0, 160)
 
@@ -35,14 +36,23 @@ class Place:
     Attributes:
         points_xy: (k, 2) in pixels of the full picture: 1 a point, 2 a line, more the corners of a zone in turn.
         direction_xy: the way that counts; (0, 0) for any.
+        is_line: the points are those of a line with corners, not of a zone.
+        is_excluded: what is in this zone does not count.
     """
 
     points_xy: PlacePoints
     direction_xy: tuple[float, float] = (0.0, 0.0)
+    is_line: bool = False
+    is_excluded: bool = False
+
+    @property
+    def is_zone(self) -> bool:
+        """Whether it has an inside."""
+        return len(self.points_xy) > 2 and not self.is_line
 
 
 def draw_place(image_bgr: ImageBgr, place: Place, factor: float) -> None:
-    """A zone tinted and outlined, a line with an arrow that shows its direction, a point as a dot.
+    """A zone tinted and outlined, grey if excluded, a line with an arrow that shows its direction, a point as a dot.
 
     Args:
         image_bgr: is drawn into.
@@ -50,23 +60,29 @@ def draw_place(image_bgr: ImageBgr, place: Place, factor: float) -> None:
         factor: how much smaller than the full picture ``image_bgr`` is.
     """
     pixels = _pixels(place.points_xy * factor)
-    if len(pixels) > 2:
-        _tint(image_bgr, pixels)
-        cv2.polylines(image_bgr, [pixels], True, ZONE_COLOR, _THICKNESS_PX)
-    elif len(pixels) == 2:
+    zone_color = EXCLUDED_COLOR if place.is_excluded else ZONE_COLOR
+    if place.is_zone:
+        _tint(image_bgr, pixels, zone_color)
+        cv2.polylines(image_bgr, [pixels], True, zone_color, _THICKNESS_PX)
+    elif len(pixels) >= 2:
         cv2.polylines(image_bgr, [pixels], False, LINE_COLOR, _THICKNESS_PX)
     elif len(pixels) == 1:
         cv2.circle(image_bgr, pixels[0].tolist(), 2 * _THICKNESS_PX, LINE_COLOR, cv2.FILLED)
     if len(pixels):
-        _draw_arrow(image_bgr, place, factor, LINE_COLOR if len(pixels) < 3 else ZONE_COLOR)
+        _draw_arrow(image_bgr, place, factor, zone_color if place.is_zone else LINE_COLOR)
 
 
 def arrow_of(place: Place, *, factor: float, size_wh: tuple[int, int]) -> tuple[PlacePoints, PlacePoints] | None:
-    """Tail and tip of a place's arrow, (2,) each, from its middle on; ``None`` where any direction counts."""
+    """Tail and tip of a place's arrow, (2,) each, from its middle on; ``None`` where any direction counts.
+
+    The middle of a line with corners is that of its middle part.
+    """
     length = math.hypot(*place.direction_xy)
     if length == 0 or not len(place.points_xy):
         return None
-    tail = place.points_xy.mean(axis=0) * factor
+    first = (len(place.points_xy) - 1) // 2 if place.is_line else 0
+    middle = place.points_xy[first : first + 2] if place.is_line else place.points_xy
+    tail = middle.mean(axis=0) * factor
     return tail, tail + np.array(place.direction_xy) / length * (_ARROW_SHARE * min(size_wh))
 
 
@@ -90,7 +106,7 @@ def draw_banner(image_bgr: ImageBgr, text: str, writer: TextWriter) -> None:
     writer.put(image_bgr, text, (size_px // 2, size_px // 2), size_px=size_px, color_bgr=WHITE)
 
 
-def _tint(image_bgr: ImageBgr, pixels: npt.NDArray[np.int32]) -> None:
+def _tint(image_bgr: ImageBgr, pixels: npt.NDArray[np.int32], color_bgr: ColorBgr) -> None:
     """Mixes the zone's colour into its inside; works on the zone's surroundings alone."""
     height, width = image_bgr.shape[:2]
     left, top = np.clip(pixels.min(axis=0), 0, (width, height)).tolist()
@@ -99,7 +115,7 @@ def _tint(image_bgr: ImageBgr, pixels: npt.NDArray[np.int32]) -> None:
         return
     part = image_bgr[top:bottom, left:right]
     tinted = part.copy()
-    cv2.fillPoly(tinted, [pixels], ZONE_COLOR, offset=(-left, -top))
+    cv2.fillPoly(tinted, [pixels], color_bgr, offset=(-left, -top))
     part[:] = cv2.addWeighted(tinted, _OPACITY, part, 1 - _OPACITY, 0)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from streamserver.core.arrays import Detections
 from streamserver.geometry.rules.object_filter import ObjectFilter
-from streamserver.geometry.rules.spec import parse_rules
+from streamserver.geometry.rules.rule import RuleFrame
+from streamserver.geometry.rules.spec import parse_filter
 
 SIZE = (768, 432)
 LINE = [[100, 0], [100, 431]]
@@ -19,7 +20,7 @@ def make(areas: list[list[list[int]]], **keys: Any) -> ObjectFilter:
     points = [[{"left": x, "top": y} for x, y in area] for area in areas]
     times = [{"time_start": "00 00 00", "time_end": "23 59 59"}]
     entry = {"areas": points, "classes": [0], "times": times, "type": 2} | keys
-    return ObjectFilter(parse_rules({"rules": [{"channel_id": 0, "filters": [entry]}]})[0][0])
+    return ObjectFilter(parse_filter(entry, "filters[0]"))
 
 
 def objects(*boxes: list[float], classes: list[int] | None = None, ids: list[int] | None = None) -> Detections:
@@ -27,7 +28,18 @@ def objects(*boxes: list[float], classes: list[int] | None = None, ids: list[int
 
 
 def passing(one: ObjectFilter, detections: Detections, step: int = 0, timestamp_us: int = 0) -> list[bool]:
-    return one.passing(detections, step=step, timestamp_us=timestamp_us, size_wh=SIZE).mask.tolist()
+    return one.passing(rule_frame(detections, step=step, timestamp_us=timestamp_us)).mask.tolist()
+
+
+def rule_frame(detections: Detections, *, step: int, timestamp_us: int = 0) -> RuleFrame:
+    return RuleFrame(
+        step=step,
+        clock_s=step / 10,
+        timestamp_us=timestamp_us,
+        size_wh=SIZE,
+        detections=detections,
+        identities=np.maximum(detections.track_ids, 0),
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from streamserver.geometry.rules.object_filter import ObjectFilter
-from streamserver.geometry.rules.spec import parse_rules
+from streamserver.geometry.rules.rule import RuleFrame
+from streamserver.geometry.rules.spec import parse_filter
 from streamserver.geometry.tracking.byte_tracker import ByteTracker, ByteTrackOptions
 from tests.geometry.clip_detections import SIZE_ONE_BY_ONE, one_by_one
 
@@ -18,14 +19,21 @@ def alarms(*, interval: int = 3, threshold: float = 0.5, x: int = 580, **keys: A
     times = [{"time_start": "00 00 00", "time_end": "23 59 59"}]
     line = [{"left": x, "top": 0}, {"left": x, "top": 431}]
     entry = {"type": 1, "mode": "cross", "areas": [line], "classes": [0], "times": times} | keys
-    one = ObjectFilter(parse_rules({"rules": [{"channel_id": 0, "filters": [entry]}]})[0][0])
+    one = ObjectFilter(parse_filter(entry, "filters[0]"))
     options = ByteTrackOptions(track_thresh=threshold, high_thresh=threshold, track_buffer=round(50 / interval))
     tracker = ByteTracker(options, itertools.count(1).__next__)
     found = []
     for step, (frame_id, detections) in enumerate(one_by_one(interval=interval, min_score=threshold / 2)):
         tracked = tracker.update(detections, SIZE_ONE_BY_ONE)
-        passing = one.passing(tracked, step=step, timestamp_us=frame_id * 100_000, size_wh=SIZE_ONE_BY_ONE).mask
-        found += [frame_id] * int(passing.sum())
+        frame = RuleFrame(
+            step=step,
+            clock_s=frame_id / 10,
+            timestamp_us=frame_id * 100_000,
+            size_wh=SIZE_ONE_BY_ONE,
+            detections=tracked,
+            identities=tracked.track_ids,
+        )
+        found += [frame_id] * int(one.passing(frame).mask.sum())
     return found
 
 

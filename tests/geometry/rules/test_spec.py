@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from streamserver.geometry.rules.entries import parse_entries
+from streamserver.geometry.rules.reading import SpecError
 from streamserver.geometry.rules.schedule import DailyWindow
-from streamserver.geometry.rules.spec import SpecError, parse_rules
+from streamserver.geometry.rules.spec import FilterSpec
 from tests.assets import graphs_dir
 
 LINE = [{"top": 0, "left": 580}, {"top": 431, "left": 580}]
@@ -20,13 +22,19 @@ def rules_with(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
-    (spec,) = parse_rules(rules_with())[0]
+    spec = filter_with()
     assert [a.tolist() for a in spec.areas] == [[[580, 0], [580, 431]]]
     assert (spec.classes, spec.kind, spec.first, spec.every, spec.direction_xy, spec.interval) == (
         (0,), 1, 0, 1, (0, 0), 5,
     )  # fmt: skip
     assert spec.windows == (DailyWindow(0, 86_399),)
     assert (spec.crossing, spec.by_foot, spec.max_lost) == (False, False, 100)
+
+
+def filter_with(**changes: Any) -> FilterSpec:
+    (entry,) = parse_entries(rules_with(**changes))[0]
+    assert isinstance(entry.spec, FilterSpec)
+    return entry.spec
 
 
 @pytest.mark.parametrize(
@@ -50,7 +58,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     ],
 )
 def test_keys_become_what_they_mean(changes: dict[str, Any], name: str, expected: Any) -> None:
-    assert getattr(parse_rules(rules_with(**changes))[0][0], name) == expected
+    assert getattr(filter_with(**changes), name) == expected
 
 
 @pytest.mark.parametrize(
@@ -73,6 +81,7 @@ def test_keys_become_what_they_mean(changes: dict[str, Any], name: str, expected
         ({"direction": [1]}, r"direction: expected two numbers \[dx, dy\], got \[1\]"),
         ({"mode": "jump"}, r"mode: expected one of touch, cross, got 'jump'"),
         ({"anchor": 1}, r"anchor: expected one of box, foot, got 1"),
+        ({"areas": [[{"top": 1, "left": 10**400}]]}, r"left: expected a number, got 1000"),
         ({"mode": "cross", "type": 2}, r"type: mode 'cross' follows tracks, got type 2"),
         ({"mode": "cross", "areas": [LINE, [*LINE, LINE[0]]]}, r"areas\[1\]: mode 'cross' needs a line"),
         ({"mode": "cross", "areas": [[LINE[0], LINE[0]]]}, r"areas\[0\]: mode 'cross' needs a line"),
@@ -80,7 +89,7 @@ def test_keys_become_what_they_mean(changes: dict[str, Any], name: str, expected
 )
 def test_what_cannot_be_used_is_named_with_its_path(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        parse_rules(rules_with(**changes))
+        parse_entries(rules_with(**changes))
 
 
 @pytest.mark.parametrize(
@@ -95,17 +104,19 @@ def test_what_cannot_be_used_is_named_with_its_path(changes: dict[str, Any], mes
 )
 def test_a_broken_frame_of_rules_is_named(configure: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        parse_rules(configure)
+        parse_entries(configure)
 
 
 def test_of_two_rules_for_one_channel_the_last_holds() -> None:
     configure = {"rules": rules_with(type=1)["rules"] + rules_with(type=2)["rules"]}
-    assert [spec.kind for spec in parse_rules(configure)[0]] == [2]
+    assert [entry.written["type"] for entry in parse_entries(configure)[0]] == [2]
 
 
 def test_the_filters_of_sophon_stream_are_read() -> None:
     files = sorted(graphs_dir().glob("*/config/*filter*.json"))
     assert files
     for file in files:
-        specs = parse_rules(json.loads(file.read_text())["configure"])
-        assert specs[0][0].lacks == "", file
+        entries = parse_entries(json.loads(file.read_text())["configure"])
+        spec = entries[0][0].spec
+        assert isinstance(spec, FilterSpec)
+        assert spec.lacks == "", file

@@ -47,6 +47,17 @@ def test_rows_keep_their_order_boxes_and_scores() -> None:
     np.testing.assert_array_equal(tracked.scores, moved.scores)
 
 
+def test_a_new_track_says_once_where_it_was_seen_before_it_was_told_of() -> None:
+    tracker = make()
+    assert tracker.update(found(A), SIZE).born_xyxy is None
+    assert tracker.update(found(A, B), SIZE).born_xyxy is None
+    moved = tracker.update(found([520, 100, 560, 200], A), SIZE)
+    assert moved.born_xyxy is not None
+    np.testing.assert_array_equal(moved.born_xyxy, [B, [np.nan] * 4])
+    np.testing.assert_array_equal(moved.select([1]).born_xyxy, [[np.nan] * 4])
+    assert tracker.update(found(A, [540, 100, 580, 200]), SIZE).born_xyxy is None
+
+
 def test_numbers_have_no_holes_for_what_was_seen_only_once() -> None:
     tracker = make()
     ids(tracker, NOTHING)

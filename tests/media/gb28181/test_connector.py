@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
@@ -148,6 +149,24 @@ def test_opencv_shows_the_same_pictures(recorded: Recorded, transport: str) -> N
     ):
         assert numbers(watching.frames, recorded) == list(range(len(recorded.images_bgr)))
     assert watching.states[-1] == (SourceState.ENDED, "")
+
+
+@pytest.mark.parametrize("decoder", ["av", "opencv"])
+def test_the_clock_of_a_recording_is_its_own_time(recorded: Recorded, decoder: str) -> None:
+    address = functools.partial(Device.address, playback_s=seconds_of(recorded))
+    with Device(recorded.clip) as device, Watching(address(device), transport="tcp", decoder=decoder) as watching:
+        clocks = [frame.clock_s for frame in watching.frames]
+    assert clocks[0] == 0
+    assert clocks == sorted(clocks)
+    assert abs(clocks[-1] - recorded.clip.length / CLOCK_HZ) <= (0.09 if decoder == "av" else 0.5)
+
+
+def test_the_clock_of_a_camera_is_the_machines(h264: Recorded) -> None:
+    began = time.monotonic()
+    with Device(h264.clip) as device, Watching(device.address(), transport="tcp") as watching:
+        clocks = [frame.clock_s for frame in itertools.islice(watching.frames, 10)]
+    times = [began, *clocks, time.monotonic()]
+    assert times == sorted(times)
 
 
 def test_packets_that_overtake_each_other_do_no_harm(recorded: Recorded) -> None:

@@ -9,6 +9,7 @@ from streamserver.vision.draw.findings import Findings, Part
 from streamserver.vision.draw.palette import color_of
 from streamserver.vision.draw.places import (
     BANNER_COLOR,
+    EXCLUDED_COLOR,
     LINE_COLOR,
     ZONE_COLOR,
     Place,
@@ -60,6 +61,22 @@ def test_a_zone_may_have_an_arrow_and_a_place_may_be_a_point_or_nothing() -> Non
     draw_place(nothing, Place(np.zeros((0, 2))), 1.0)
     assert tuple(dot[60, 50]) == LINE_COLOR
     assert not nothing.any()
+
+
+def test_a_line_with_corners_stays_open_and_has_its_arrow_at_its_middle_part() -> None:
+    image = canvas()
+    corners = points((20, 20), (120, 20), (120, 200), (300, 200))
+    draw_place(image, Place(corners, (50.0, 0.0), is_line=True), 1.0)
+    assert [tuple(image[y, x]) for x, y in ((60, 20), (120, 60), (200, 200))] == [LINE_COLOR] * 3
+    assert tuple(image[110, 135]) == LINE_COLOR, "the arrow's shaft"
+    assert not image[120, 80].any(), "neither closed nor filled"
+
+
+def test_what_is_left_out_is_tinted_grey() -> None:
+    image = canvas()
+    draw_place(image, Place(points((40, 40), (200, 40), (200, 160), (40, 160)), is_excluded=True), 1.0)
+    assert tuple(image[40, 100]) == EXCLUDED_COLOR
+    assert image[100, 100].any() and len(set(image[100, 100].tolist())) == 1
 
 
 def test_places_may_reach_far_beyond_the_picture() -> None:

@@ -1,0 +1,1 @@
+"""What stands behind ``plugin_api``, the one page that samples import."""

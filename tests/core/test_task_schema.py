@@ -1,0 +1,44 @@
+"""docs/task.schema.json is what the server checks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from streamserver.core.rule_options import RULE_KEYS
+from streamserver.core.settings import PROJECT_DIR
+from streamserver.core.task_schema import task_schema
+
+
+def test_the_file_is_what_the_command_writes() -> None:
+    text = (PROJECT_DIR / "docs" / "task.schema.json").read_text("utf-8")
+    assert json.loads(text) == task_schema(), "run python -m streamserver.core.task_schema > docs/task.schema.json"
+
+
+def test_every_reference_leads_somewhere() -> None:
+    schema = task_schema()
+    found = _references(schema)
+    assert {"#/$defs/Algorithm", "#/$defs/RuleOptions", "#/$defs/Schedule"} <= found
+    assert {name.removeprefix("#/$defs/") for name in found} <= set(schema["$defs"])
+
+
+def test_what_may_be_left_out_may_be_null_and_a_name_may_be_a_number() -> None:
+    schema = task_schema()
+    interval = schema["$defs"]["Algorithm"]["properties"]["DetectInterval"]
+    assert {"type": "null"} in interval["anyOf"] and interval["default"] == 3
+    assert {"type": "integer"} in schema["properties"]["TaskID"]["anyOf"]
+    assert {"type": "null"} not in schema["properties"]["TaskID"]["anyOf"]
+
+
+def test_every_key_of_rules_is_there_and_in_the_manual() -> None:
+    properties = task_schema()["$defs"]["RuleOptions"]["properties"]
+    manual = (PROJECT_DIR / "docs" / "http_api.md").read_text("utf-8")
+    assert set(properties) == set(RULE_KEYS)
+    for key in RULE_KEYS:
+        assert f"| `{key}` |" in manual, key
+
+
+def _references(node: Any) -> set[str]:
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    own = {node["$ref"]} if isinstance(node, dict) and isinstance(node.get("$ref"), str) else set()
+    return own.union(*map(_references, children))

@@ -1,0 +1,53 @@
+"""Passenger flow on the real server: its totals are right at the end, whoever was killed in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import Ledger, Server, ledger, server, task, wait_for
+
+pytestmark = pytest.mark.e2e
+MIDDLE = (320, 0, 320, 360)
+LOOPS = 6
+PROCESSES = ("streamserver.worker", "client.py", "streamserver.supervise")
+EXPECTED = {"In": 2 * LOOPS, "Out": LOOPS}
+"""Two of the clip's three walkers go to the right, along the arrow."""
+
+
+def totals(one: Server) -> dict[str, Any]:
+    return (one.query("flow").get("Algorithms") or [{}])[0].get("Totals") or {"In": 0, "Out": 0}
+
+
+def directions(receiver: Ledger) -> list[str]:
+    return [event["Extend"]["Direction"] for report in receiver.reports("flow") for event in report["AnalyzeEvents"]]
+
+
+def kill(one: Server, word: str) -> None:
+    """Kills a process with the word in its command line, and waits for the one that takes its place."""
+    [old] = one.pids(word)
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: (pids := one.pids(word)) and old not in pids, f"{word} runs again", one.processes)
+
+
+def test_totals_survive_kills_of_engine_client_and_supervisor(tmp_path: Path, walkers: Path) -> None:
+    extend = {"Detector": "motion", "Loop": LOOPS, "Fps": -1}
+    with ledger() as receiver, server(tmp_path / "state") as one:
+        body = task("flow", str(walkers), receiver.url, type_=7, line=MIDDLE, direction=(60, 0), extend=extend)
+        assert one.create(body)["Code"] == 0
+        for number, word in enumerate(PROCESSES, start=1):
+            wait_for(lambda n=number: totals(one)["In"] >= 3 * n, "people are counted", lambda: one.query("flow"))
+            before = totals(one)
+            kill(one, word)
+            wait_for(lambda least=before: totals(one)["In"] >= least["In"], "totals are known again")
+        status = one.wait_state("flow", "FINISHED", "FAILED")
+        assert status["State"] == "FINISHED" and status["Restarts"] >= 2, status
+        assert totals(one) | EXPECTED == totals(one)
+        wait_for(lambda: len(directions(receiver)) == 3 * LOOPS, "reports", receiver.counts)
+        assert directions(receiver).count("in") == EXPECTED["In"]
+        last = receiver.reports("flow")[-1]["AnalyzeEvents"][-1]["Extend"]
+        assert {"Event": "flow", "In": EXPECTED["In"], "Out": EXPECTED["Out"]} | last == last

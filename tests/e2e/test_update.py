@@ -1,0 +1,187 @@
+"""``/task/update`` on the real server: in force within seconds, durable, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.harness import Ledger, Server, ledger, server, task, wait_for
+
+pytestmark = pytest.mark.e2e
+
+MIDDLE = (320, 0, 320, 360)
+NOWHERE = (600, 0, 620, 0)
+"""Nobody's feet come so high."""
+
+ALARMS_A_LOOP = 3
+FRAMES_A_LOOP = 180
+
+
+def body(walkers: Path, *receivers: Ledger, loops: int = 0, line: tuple[int, int, int, int] = MIDDLE) -> dict[str, Any]:
+    """The drawn clip as fast as it goes, so that alarms flow all the time."""
+    extend = {"Detector": "motion", "Loop": loops, "Fps": -1}
+    whole = task("t", str(walkers), "", line=line, extend=extend)
+    return whole | {"Reporting": {"ReportUrlList": [receiver.url for receiver in receivers]}}
+
+
+class House:
+    """A server with a task ``t`` whose alarms flow."""
+
+    def __init__(self, one: Server, walkers: Path, receiver: Ledger) -> None:
+        self.server = one
+        self.walkers = walkers
+        self.receiver = receiver
+        assert one.create(body(walkers, receiver))["Code"] == 0
+        self.wait_alarms()
+
+    def update(self, **changes: Any) -> int:
+        """Updates the task with these top-level keys; returns the accepted revision."""
+        reply = self.server.post("/task/update", {"TaskID": "t", **changes})
+        assert reply["Code"] == 0, reply
+        revision: int = reply["Result"]["Revision"]
+        return revision
+
+    def set(self, **changes: Any) -> None:
+        """Updates and waits until that is in force."""
+        self.wait_revision(self.update(**changes))
+
+    def wait_revision(self, revision: int) -> None:
+        wait_for(
+            lambda: (now := self.server.query("t"))["State"] == "RUNNING" and now["Revision"] == revision,
+            f"revision {revision} is in force",
+            lambda: self.server.query("t"),
+        )
+
+    def algorithm(self, line: tuple[int, int, int, int] = MIDDLE, **changes: Any) -> list[dict[str, Any]]:
+        """The task's algorithm with some of its keys changed; those of ``extend`` beside what it has."""
+        (entry,) = body(self.walkers, self.receiver, line=line)["Algorithm"]
+        entry["Extend"] |= changes.pop("extend", {})
+        return [entry | changes]
+
+    def wait_alarms(self, *receivers: Ledger) -> None:
+        """Waits until each receiver has got more than it had."""
+        for receiver in receivers or (self.receiver,):
+            before = len(receiver.counts())
+            wait_for(lambda: len(receiver.counts()) > before, "alarms flow", lambda: self.server.query("t"))  # noqa: B023
+
+    def is_calm(self, *receivers: Ledger) -> bool:
+        """True when no alarm came while the whole clip was played once more; those under way may come before."""
+        wait_for(lambda: self.server.query("t")["Pending"] == 0, "nothing waits", lambda: self.server.query("t"))
+        before = [len(receiver.counts()) for receiver in receivers or (self.receiver,)]
+        self.play()
+        return before == [len(receiver.counts()) for receiver in receivers or (self.receiver,)]
+
+    def play(self) -> None:
+        """Waits until the clip was played once."""
+        end = self.server.query("t")["Frames"] + FRAMES_A_LOOP
+        wait_for(lambda: self.server.query("t")["Frames"] >= end, "frames go on", lambda: self.server.query("t"))
+
+    def processes(self) -> list[int]:
+        """Pids of the task's engine and client."""
+        return sorted(self.server.pids("streamserver.worker") + self.server.pids("client.py"))
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, walkers: Path) -> Iterator[House]:
+    with ledger() as receiver, server(tmp_path_factory.mktemp("update") / "state") as one:
+        yield House(one, walkers, receiver)
+
+
+def closed() -> dict[str, Any]:
+    """A schedule that is closed now and for hours."""
+    begins = datetime.now(UTC) + timedelta(hours=11)
+    window = {"From": f"{begins:%H:%M}", "To": f"{begins + timedelta(hours=1):%H:%M}"}
+    return {"TimeZone": "UTC", "Windows": [window]}
+
+
+def test_rules_change_under_a_running_task(house: House) -> None:
+    before, pids = house.server.query("t"), house.processes()
+    for quiet in (
+        house.algorithm(NOWHERE),
+        house.algorithm(extend={"Schedule": closed()}),
+        house.algorithm(TargetSize={"MinDetect": 350, "MaxDetect": 0}),
+    ):
+        house.set(Algorithm=quiet)
+        assert house.is_calm()
+        house.set(Algorithm=house.algorithm((200, 0, 200, 360), threshold=40))
+        house.wait_alarms()
+    after = house.server.query("t")
+    assert house.processes() == pids and len(pids) == 2
+    same = ("SourceSince", "Since", "Restarts", "Reconnects", "Stream", "Detector", "Reason", "Lost", "Dead")
+    assert {key: after[key] for key in same} == {key: before[key] for key in same}
+    assert after["Revision"] == before["Revision"] + 6
+    assert set(house.receiver.counts().values()) == {1}
+
+
+def test_report_addresses_change_under_a_running_task(house: House) -> None:
+    house.set(Algorithm=house.algorithm())
+    with ledger() as second:
+        house.set(Reporting={"ReportUrlList": [house.receiver.url, second.url]})
+        house.wait_alarms(house.receiver, second)
+        house.set(Reporting={"ReportUrlList": [second.url]})
+        assert house.is_calm()
+        house.wait_alarms(second)
+        house.set(Reporting={"ReportUrlList": [house.receiver.url]})
+        assert house.is_calm(second)
+        house.wait_alarms()
+        assert set((house.receiver.counts() + second.counts()).values()) == {1}
+
+
+def test_what_needs_another_engine_is_refused_and_the_same_again_does_nothing(house: House) -> None:
+    house.set(Algorithm=house.algorithm())
+    revision = house.server.query("t")["Revision"]
+    refused = house.server.post("/task/update", {"TaskID": "t", "Algorithm": house.algorithm(DetectInterval=2)})
+    assert (refused["Code"], refused["Msg"]) == (
+        4003,
+        "$.Algorithm[0].DetectInterval: cannot be changed while the task runs; use /task/create, which starts it anew",
+    )
+    assert house.update(Algorithm=house.algorithm()) == house.update() == revision
+    assert house.server.create(body(house.walkers, house.receiver)) == {"Code": 0, "Msg": "success"}
+    assert house.server.query("t")["Revision"] == revision, "the create asks for what runs"
+
+
+@pytest.mark.parametrize("role", ["streamserver.worker", "client.py", "streamserver.supervise"])
+def test_a_kill_right_after_the_answer_ends_with_the_new_rules(house: House, role: str) -> None:
+    house.set(Algorithm=house.algorithm())
+    house.wait_alarms()
+    revision = house.update(Algorithm=house.algorithm(NOWHERE))
+    killed = house.server.pids(role)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not set(killed) & set(house.server.pids(role)), "it is dead")
+    house.wait_revision(revision)
+    assert house.is_calm()
+
+
+def test_fifty_updates_in_a_row_lose_and_double_nothing(tmp_path: Path, walkers: Path) -> None:
+    loops = 8
+    with ledger() as first, ledger() as second, server(tmp_path / "state") as one:
+        whole = body(walkers, first, loops=loops)
+        assert one.create(whole)["Code"] == 0
+        wait_for(lambda: first.counts(), "alarms flow", lambda: one.query("t"))
+        for number in range(50):
+            urls = [[first.url], [second.url, first.url], [second.url]][number % 3]
+            (entry,) = whole["Algorithm"]
+            entry = {**entry, "Extend": {**entry["Extend"], "Note": number}}
+            sent = {"TaskID": "t", "Algorithm": [entry], "Reporting": {"ReportUrlList": urls}}
+            reply = one.post("/task/update", sent)
+            if reply["Code"] == 1:
+                break
+            assert (reply["Code"], reply.get("Result")) == (0, {"Revision": number + 2}), reply
+        assert number > 5, "the clip was over too soon"
+        one.wait_state("t", "FINISHED")
+
+        def counts() -> Counter[str]:
+            return first.counts() + second.counts()
+
+        wait_for(lambda: len(counts()) == loops * ALARMS_A_LOOP, "all came", lambda: (len(counts()), one.query("t")))
+        wait_for(lambda: one.query("t")["Pending"] == 0, "nothing waits")
+        assert set(counts().values()) == {1}
+        assert second.counts()
