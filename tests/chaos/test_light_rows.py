@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.chaos import row_reboot
+from tests.chaos import row_reboot, row_soak
 from tests.chaos.context import Context
 from tests.chaos.row_churn import _compare, _Look
 
@@ -30,3 +31,17 @@ def test_what_is_left_is_complained_of(after: _Look, complaint: str) -> None:
     before = _Look({"web": 20}, {"web": 50_000}, frozenset({"a"}))
     assert _compare(before, before) == []
     assert _compare(before, after) == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "slope"),
+    [
+        (lambda s: 60_000 + 2_000 * s / 3600, 2_000),
+        (lambda s: 60_000 + 500 * (s // 150), 12_000),
+        (lambda s: 60_000 + 700 * (s > 300), 0),
+    ],
+    ids=["steady", "stairs", "one step"],
+)
+def test_growth_is_seen_also_in_stairs_but_one_step_is_none(kilobytes: Callable[[float], float], slope: float) -> None:
+    found = row_soak.slope_kb_an_hour([(float(s), round(kilobytes(s))) for s in range(0, 600, 2)])
+    assert found == pytest.approx(slope, rel=0.1, abs=1)
