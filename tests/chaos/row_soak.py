@@ -7,8 +7,8 @@ live on and are measured.
 A process that has just started is not in its usual state yet: caches fill, and each new peak of frames under way takes
 a buffer that is kept. In a run of 75 minutes without kills all engines grew like that for 8 to 13 minutes, by steps of
 one or two frames, and not at all afterwards. So the slope is that of the time after ``_WARM_UP_S``, and what was taken
-before is told beside it. A slope is the median of the slopes between any two samples (Theil and Sen): steady growth
-shows whole in it, a single step does not.
+before is told beside it. The largest single step of that time is taken out as well: what grows on and on has more
+of them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 from tests.chaos.campaign import Campaign
 from tests.chaos.context import Context, Outcome, judged
@@ -159,5 +159,11 @@ def anonymous_kb(pid: int) -> int | None:
 
 
 def slope_kb_an_hour(series: list[tuple[float, int]]) -> float:
-    """The median of the slopes between all pairs of (seconds, kB)."""
-    return 3600.0 * median((kb - kb0) / (t - t0) for (t0, kb0), (t, kb) in combinations(series, 2))
+    """Least squares through (seconds, kB), after the largest rise from one sample to the next was taken out."""
+    rises = [after - before for (_, before), (_, after) in pairwise(series)]
+    largest = max(rises)
+    at = rises.index(largest) + 1
+    level = [(t, kb - max(largest, 0) * (n >= at)) for n, (t, kb) in enumerate(series)]
+    mean_t, mean_kb = fmean(t for t, _ in level), fmean(kb for _, kb in level)
+    spread = sum((t - mean_t) ** 2 for t, _ in level)
+    return 3600.0 * sum((t - mean_t) * (kb - mean_kb) for t, kb in level) / spread
