@@ -14,8 +14,8 @@ from pathlib import Path
 
 from streamserver.core import exitcodes, interpreter, logs, settings
 from streamserver.core.errors import ConfigError, StreamServerError
+from streamserver.core.processes import PARENT_PID_VARIABLE
 from streamserver.core.settings import ENV_PREFIX, PROJECT_DIR, Settings
-from streamserver.launchers.local import PARENT_PID_VARIABLE
 from streamserver.supervise import lock, preflight
 from streamserver.supervise.guard import Guard
 from streamserver.supervise.notify import Notifier

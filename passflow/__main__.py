@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StreamServerError as e:
         return _fail(str(e), FAILED)
     except OSError as e:
-        return _fail(f"{chosen.save or ''}: {e.strerror or e}", FAILED)
+        where = f"--save {chosen.save}: " if chosen.save else ""
+        return _fail(f"{where}{e.strerror or e}", FAILED)
     except ValueError as e:
         return _fail(str(e), USAGE)
 

@@ -18,9 +18,6 @@ from streamserver.geometry.rules.rule import Polygon, RuleFrame, RuleKind, RuleS
 from streamserver.geometry.tracking.byte_tracker import ByteTracker, ByteTrackOptions
 from streamserver.geometry.tracking.linker import Linker
 
-_BY_TIME = 1_000_000
-"""More frames than come in the time after which ``FlowRule`` is sure of a person: that time decides, at any rate."""
-
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -67,7 +64,7 @@ class FlowCounter:
         self.tally = Tally()
         self.people = People()
         self._next_id = itertools.count(1).__next__
-        self._rule = FlowRule(RuleSpec(kind=RuleKind.FLOW, include=polygons, first=_BY_TIME))
+        self._rule = FlowRule(RuleSpec(kind=RuleKind.FLOW, include=polygons))
         self._linker = Linker()
         self._step = 0
         self._tracker = self._new_tracker()
@@ -80,7 +77,7 @@ class FlowCounter:
 
     def look(self, found: Detections, *, clock_s: float, size_wh: tuple[int, int]) -> None:
         """Takes the people found in the next frame that was looked at, ``clock_s`` of the video's own time."""
-        tracked = self._tracker.update(found, size_wh)
+        tracked = self._tracker.update(found, size_wh, clock_s)
         identities = self._linker.update(clock_s, tracked.track_ids, tracked.boxes_xyxy, tracked.class_ids, size_wh)
         events = self._rule.update(
             RuleFrame(

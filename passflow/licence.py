@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -89,7 +88,9 @@ class Authorizer:
     def _trouble(self, *, may_ask: bool) -> str:
         try:
             self._authorise(may_ask=may_ask)
-        except (StreamServerError, OSError, ValueError, RuntimeError) as e:
+        except OSError as e:
+            return hide(f"license_path: {e}; name a file that this user may read and write")
+        except (StreamServerError, ValueError, RuntimeError) as e:
             return hide(str(e)) or type(e).__name__
         return ""
 
@@ -216,12 +217,26 @@ def _pin_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.pub")
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Opens a pipe without waiting for its other end: it is no licence."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _read(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             return file.read(_MAX_BYTES)
     except FileNotFoundError:
         return None
+
+
+class _AnyAnswer(urllib.request.HTTPErrorProcessor):
+    """Takes an answer as it is, whatever its status; follows no redirect."""
+
+    def http_response(self, request: Any, response: Any) -> Any:
+        return response
+
+    https_response = http_response
 
 
 def _ask(server: str, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -235,13 +250,10 @@ def _ask(server: str, keys: Mapping[str, str]) -> dict[str, Any]:
     url = f"{server.rstrip('/')}/license"
     body = json.dumps(dict(keys)).encode()
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _AnyAnswer())
     try:
         with opener.open(request, timeout=_ANSWER_S) as answer:
             text = answer.read(_MAX_BYTES)
-    except urllib.error.HTTPError as e:
-        with e:
-            text = e.read(_MAX_BYTES)
     except (OSError, http.client.HTTPException, ValueError) as e:
         raise LicenceError(
             f"the licence server {masked(server)} cannot be asked: {e}",

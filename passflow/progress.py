@@ -60,7 +60,8 @@ class Progress:
         if self._last is None:
             return "nothing was counted"
         tally = self._last.tally
-        words = f"{tally.came} came in, {tally.went} went out, {tally.current} there now ({self.frames} frames)"
+        ways = f"{tally.came} came in, {tally.went} went out" if self._request.polygons else f"{tally.came} passed"
+        words = f"{ways}, {tally.current} there now ({self.frames} frames)"
         return words + (f"; data was missing or damaged {self._gaps} times" if self._gaps else "")
 
     def _bar(self) -> str:

@@ -16,6 +16,7 @@ import pytest
 from streamserver import elements
 from streamserver.core.messages import parse_create, parse_task_id
 from streamserver.core.settings import PROJECT_DIR, Settings
+from streamserver.core.update_requests import parse_update
 from streamserver.elements.http_push import RETRY_S
 from streamserver.engine.element import ElementContext
 from streamserver.geometry.rules.rule import RuleKind, RuleSpec
@@ -191,11 +192,13 @@ def test_commands_in_the_manuals_exist_with_their_options(manual: str, line: str
             return
     elif words[1] == "-m":
         program = words[1:3]
-        if not words[2].startswith("streamserver"):
+        package = words[2].split(".")[0]
+        if not (PROJECT_DIR / package).is_dir():
             return
-        assert (PROJECT_DIR / words[2].replace(".", "/")).with_suffix(".py").is_file() or (
-            PROJECT_DIR / words[2].replace(".", "/") / "__main__.py"
-        ).is_file(), line
+        path = PROJECT_DIR / words[2].replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), line
+        if package not in ("streamserver", "passflow"):
+            return
     else:
         program = [words[1]]
         assert (PROJECT_DIR / words[1]).is_file(), line
@@ -244,6 +247,8 @@ def test_bodies_in_the_manuals_are_accepted(manual: str, endpoint: str, body: st
             events_kept_locally=False,
             source_exists=lambda path: True,
         )
+    elif endpoint == "/task/update":
+        parse_update(body.encode(), max_bytes=1_000_000)
     elif endpoint in ("/task/query", "/task/delete"):
         parse_task_id(body.encode(), max_bytes=1_000_000)
     else:

@@ -23,7 +23,8 @@ class FlowTotals:
 
     def __init__(self, algorithm: Mapping[str, Any]) -> None:
         self.come_in = self.gone_out = self.current = 0
-        self._each = (algorithm.get("Extend") or {}).get("ReportEvents") is not False
+        extend = algorithm.get("Extend")
+        self._each = not (isinstance(extend, Mapping) and extend.get("ReportEvents") is False)
         self._presence: Presence[str] = Presence(
             enter_frames=int(algorithm.get("TrackInterval") or passenger_flow_in_thresh),
             leave_frames=track_buffer(algorithm),

@@ -23,7 +23,7 @@ from streamserver.business.visit import Outcome, Visit
 from streamserver.core import exitcodes, logs
 from streamserver.core.errors import StreamServerError
 from streamserver.core.leftovers import DRAINED_FILE, LIST_FILE, STATUS_FILE, read_list
-from streamserver.core.processes import Sweeper, die_with_parent
+from streamserver.core.processes import Sweeper, die_with_starter
 from streamserver.core.settings import Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus, CourierStatus
 
@@ -43,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m streamserver.business.courier",
         description="Delivers for tasks that are over; the supervisor starts it, and it has no options.",
     ).parse_args(arguments)
-    parent = os.environ.get("STREAMSERVER_PARENT_PID", "")
-    if parent.isdigit():
-        die_with_parent(int(parent))
+    die_with_starter()
     faulthandler.enable()
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
     signal.signal(signal.SIGTERM, lambda *_: commands.put(_STOP))

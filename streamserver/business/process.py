@@ -24,7 +24,7 @@ from streamserver.business.session import AlgorithmSession
 from streamserver.business.upkeep import TendedOutbox
 from streamserver.core import exitcodes, failpoints, logs
 from streamserver.core.errors import ConfigError, PortError, SampleError, StreamServerError
-from streamserver.core.processes import Sweeper, die_with_parent
+from streamserver.core.processes import Sweeper, die_with_starter
 from streamserver.core.revision import read_revision
 from streamserver.core.settings import PROJECT_DIR, Settings, load
 from streamserver.core.status import BEAT_INTERVAL_S, CLIENT_FILE, ClientStatus
@@ -46,9 +46,7 @@ def main(arguments: Sequence[str], *, project: Path = PROJECT_DIR) -> int:
         arguments: the command line without the program's name.
         project: the folder with samples/ and config_algorithm.py.
     """
-    parent = os.environ.get("STREAMSERVER_PARENT_PID", "")
-    if parent.isdigit():
-        die_with_parent(int(parent))
+    die_with_starter()
     faulthandler.enable()
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
     signal.signal(signal.SIGTERM, lambda *_: commands.put(_STOP))
@@ -155,11 +153,11 @@ class _Client:
         if [(one.type, one.name) for one in config.algorithms] != [(one.type, one.name) for one in mine.algorithms]:
             raise ConfigError("client.json has other algorithms than this process", cure="restart the task")
         with self._addressing:
-            self._config = replace(mine, report_urls=config.report_urls, algorithms=config.algorithms)
             if self._reporter is not None:
                 readdress(
                     self._reporter, report_urls=config.report_urls, task_id=config.task_id, settings=self._settings
                 )
+            self._config = replace(mine, report_urls=config.report_urls, algorithms=config.algorithms)
         for session, spec in zip(self._sessions, config.algorithms, strict=False):  # none where it only delivers
             session.renew(spec)
 

@@ -72,12 +72,13 @@ class KeptState:
             again: frames that were here come again, so what is not kept yet will be seen again.
 
         Raises:
-            SampleError: the sample cannot make it.
+            SampleError: the sample cannot make it; the one before goes on.
         """
         content = self._kept_content if again else self._content()
-        self.state = self._algorithm.new_state(request)
+        state = self._algorithm.new_state(request)
         if self.remembers:
-            self._algorithm.recall(self.state, json.loads(content))
+            self._algorithm.recall(state, json.loads(content))
+        self.state = state
 
     def has_seen(self, frame: WireFrame) -> bool:
         """True for a frame that comes again although what it changed is kept."""

@@ -138,12 +138,7 @@ class AlgorithmSession:
         with self._lock:
             if spec.request == self._spec.request:
                 return
-            before = self._kept.state
-            try:
-                self._kept.renew(spec.request, again=False)
-            except SampleError:
-                self._kept.state = before
-                raise
+            self._kept.renew(spec.request, again=False)
             self._spec = spec
 
     def _recall(self, key: _FrameKey) -> _Seen | None:

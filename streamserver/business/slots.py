@@ -16,6 +16,8 @@ import random
 from contextlib import suppress
 from pathlib import Path
 
+from streamserver.core.files import HeldFile
+
 _log = logging.getLogger(__name__)
 
 _TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
@@ -41,17 +43,8 @@ _NEVER = float("-inf")
 _ROUNDING_S = 0.001
 
 
-class Slot:
-    """Held until ``release``; thread-safe as long as only its holder uses it."""
-
-    def __init__(self, descriptor: int | None) -> None:
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Lets the next one in."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+class Slot(HeldFile):
+    """Thread-safe as long as only its holder uses it."""
 
 
 class Slots:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -89,7 +89,3 @@ class Detections:
             None if self.corners_xy is None else self.corners_xy[index],
             None if self.born_xyxy is None else self.born_xyxy[index],
         )
-
-    def with_class_ids(self, class_ids: IntArray) -> Self:
-        """The same objects under other class numbers."""
-        return replace(self, class_ids=class_ids)

@@ -34,11 +34,6 @@ class TripWire(Wire):
         default=_ORIGIN, alias="DirectEnd", description="its tip; the same point as the tail means both directions"
     )
 
-    @property
-    def is_drawn(self) -> bool:
-        """False for the zero line that application-web sends when nobody drew one."""
-        return self.line_start != self.line_end
-
 
 def _sensible_line(wire: TripWire) -> TripWire:
     """Refuses half a line and a line without length; a direction without length becomes none."""

@@ -7,7 +7,8 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = False, private: bool = False) -> None:
@@ -33,6 +34,31 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = False, private: bo
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+class HeldFile:
+    """A file that is kept open, for the lock on it, until ``release`` or the end of the process; a context manager.
+
+    Args:
+        descriptor: of the file; ``None`` for one that could not be opened.
+    """
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Lets the next one in; the file stays. A second time does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 def sync_folder(path: Path) -> None:

@@ -19,11 +19,11 @@ from streamserver.core.address_checks import check_source, report_address, sensi
 from streamserver.core.drawings import MAX_POINTS, DetectInfo, TargetSize, not_contradictory
 from streamserver.core.errors import BadRequestError, UnknownAlgorithmError
 from streamserver.core.examples import NEW_TASK_BODY as NEW_TASK_BODY
-from streamserver.core.rule_options import RULE_KEYS
+from streamserver.core.extend_options import KEYS_OF_SAMPLES, TASK_WIDE_KEYS, ExtendOptions
 from streamserver.core.slips import nearest
-from streamserver.core.strict_json import JsonPath, describe, parse_object, path_text
+from streamserver.core.strict_json import JsonPath, parse_object, path_text
 from streamserver.core.wire_errors import fault, validate
-from streamserver.core.wire_types import SourceName, TaskName, Whole, Wire, without_controls, without_default
+from streamserver.core.wire_types import SourceName, TaskName, Whole, Wire, without_controls
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,7 @@ MAX_DETECT_INFOS = 64
 MAX_REPORT_URLS = 32
 MAX_DETECT_INTERVAL = 100_000
 MAX_INTERVAL = 1_000_000
-MAX_LOOPS = 2_147_483_647
-MAX_FPS = 1000
 _MAX_WARNINGS = 10
-_KEYS_OF_SAMPLES = (*RULE_KEYS, "PlateReader", "Plates")
-"""Keys of ``Extend`` that the algorithms that come with the server check themselves."""
 
 
 def _percent(threshold: float) -> float:
@@ -49,65 +45,6 @@ def _percent(threshold: float) -> float:
 
 def _at_least_one(interval: int) -> int:
     return max(1, interval)
-
-
-def _frame_rate(value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (value == -1 or 0 < value <= 1000):
-        raise fault("expected frames a second above 0 and at most 1000, or -1 for as fast as it goes")
-    return value
-
-
-def _classes(value: Any) -> Any:
-    if not isinstance(value, list) or not value:
-        raise fault("expected a list of class numbers or names", cure='e.g. [0, 2] or ["person", "car"]')
-    for entry in value:
-        is_number = isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0
-        if not is_number and not (isinstance(entry, str) and entry):
-            raise fault(
-                f"{describe(entry)} is no class", cure='use numbers from 0 or names, e.g. [0, "car"]', show=False
-            )
-    return value
-
-
-def _detector(value: Any) -> Any:
-    if value not in ("auto", "model", "motion"):
-        raise fault("unknown detector", cure="use auto, model or motion")
-    return value
-
-
-def _transport(value: Any) -> Any:
-    if value not in ("tcp", "udp", "auto"):
-        raise fault("unknown transport", cure="use tcp, udp or auto")
-    return value
-
-
-class ExtendOptions(Wire):
-    """The keys of ``Extend`` that every task understands, when ``Extend`` is an object; samples may know more."""
-
-    loop: Whole = Field(
-        default=1, alias="Loop", ge=0, le=MAX_LOOPS, description="how often a file is played, 0 for ever", examples=[1]
-    )
-    fps: Annotated[float, BeforeValidator(_frame_rate)] = Field(
-        default=0.0,
-        alias="Fps",
-        description="-1 plays a file as fast as it goes; others change nothing where the source has a rate of its own",
-        json_schema_extra=without_default,
-    )
-    detector: Annotated[str, BeforeValidator(_detector)] = Field(
-        default="auto",
-        alias="Detector",
-        description="auto, model or motion; the server's setting unless given",
-        json_schema_extra=without_default,
-    )
-    transport: Annotated[str, BeforeValidator(_transport)] = Field(
-        default="auto",
-        alias="Transport",
-        description="how RTSP and GB28181 bring the pictures: tcp, udp, or auto for TCP first",
-    )
-    classes: Annotated[list[int | str], BeforeValidator(_classes)] = Field(
-        default=[], alias="Classes", description="which classes count, by number or name"
-    )
 
 
 class Algorithm(Wire):
@@ -329,20 +266,33 @@ def _check_points(request: CreateRequest) -> None:
 
 
 def slips_of(request: CreateRequest) -> list[str]:
-    """Unknown keys that look like known ones, a sentence each, ten at most."""
+    """Unknown keys that look like known ones, and known ones where they say nothing, a sentence each, ten at most."""
     extends = [(("Algorithm", i, "Extend"), entry.extend) for i, entry in enumerate(request.algorithms)]
     models = [(at, ExtendOptions.model_validate(extend)) for at, extend in extends if isinstance(extend, dict)]
-    found = chain(_slips(request, ()), *(_slips(model, at) for at, model in models))
-    return [f"{path} is no key of this server; did you mean {near!r}?" for path, near in islice(found, _MAX_WARNINGS)]
+    found = chain(_slips(request, ()), _of_no_algorithm(request), *(_slips(model, at) for at, model in models))
+    return list(islice(found, _MAX_WARNINGS))
 
 
-def _slips(model: BaseModel, at: JsonPath) -> Iterator[tuple[str, str]]:
-    """Unknown keys that look like known ones, with the known one, depth first."""
+def _of_no_algorithm(request: CreateRequest) -> Iterator[str]:
+    """Keys of the ``Extend`` beside ``Algorithm`` that hold for algorithms only."""
+    extend = (request.model_extra or {}).get("Extend")
+    for key in extend if isinstance(extend, dict) else ():
+        if key in _HOMES and key not in TASK_WIDE_KEYS:
+            yield _misplaced(key, ("Extend",))
+
+
+def _slips(model: BaseModel, at: JsonPath) -> Iterator[str]:
+    """A sentence for each unknown key that is a known one elsewhere or looks like one, depth first."""
     known = [str(field.alias) for field in type(model).model_fields.values()]
-    known += _KEYS_OF_SAMPLES if isinstance(model, ExtendOptions) else ()
+    known += KEYS_OF_SAMPLES if isinstance(model, ExtendOptions) else ()
+    known += ("Extend",) if isinstance(model, CreateRequest) else ()
     for key in model.model_extra or {}:
-        if key not in known and (near := nearest(key, known)):
-            yield path_text((*at, key)), near
+        if key in known:
+            continue
+        if key in _HOMES:
+            yield _misplaced(key, at)
+        elif near := nearest(key, known):
+            yield f"{path_text((*at, key))} is no key of this server; did you mean {near!r}?"
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         children = enumerate(value) if isinstance(value, list) else [(None, value)]
@@ -350,3 +300,25 @@ def _slips(model: BaseModel, at: JsonPath) -> Iterator[tuple[str, str]]:
             if isinstance(child, BaseModel):
                 step = () if index is None else (index,)
                 yield from _slips(child, (*at, str(field.alias), *step))
+
+
+def _misplaced(key: str, at: JsonPath) -> str:
+    return f"{path_text((*at, key))} says nothing there; its place is {_HOMES[key]}"
+
+
+def _homes() -> dict[str, str]:
+    """Where each key is understood; names that anybody's ``Extend`` may have for something else are left out."""
+    models: dict[str, type[BaseModel]] = {
+        "$.InputSrc": InputSrc,
+        "$.Reporting": Reporting,
+        "$.Algorithm[]": Algorithm,
+        "$.Algorithm[].TargetSize": TargetSize,
+        "$.Algorithm[].DetectInfos[]": DetectInfo,
+        "$.Algorithm[].Extend": ExtendOptions,
+    }
+    homes = {str(field.alias): home for home, model in models.items() for field in model.model_fields.values()}
+    homes |= dict.fromkeys(KEYS_OF_SAMPLES, "$.Algorithm[].Extend")
+    return {key: home for key, home in homes.items() if key not in ("Type", "SrcID")}
+
+
+_HOMES = _homes()

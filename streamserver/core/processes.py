@@ -9,6 +9,9 @@ import signal
 import time
 from collections.abc import Container
 
+PARENT_PID_VARIABLE = "STREAMSERVER_PARENT_PID"
+"""Tells a process of ours with whom it has to die."""
+
 _SWEEP_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -47,6 +50,13 @@ def die_with_parent(expected_parent: int | None = None) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if expected_parent is not None and os.getppid() != expected_parent:
         os._exit(0)
+
+
+def die_with_starter() -> None:
+    """``die_with_parent`` for a process that was told who that is; one that was started by hand lives on."""
+    parent = os.environ.get(PARENT_PID_VARIABLE, "")
+    if parent.isdigit():
+        die_with_parent(int(parent))
 
 
 def adopt_orphans() -> bool:

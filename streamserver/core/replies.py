@@ -29,6 +29,13 @@ class AlgorithmStatus(Answer):
         description="what it has counted since the task was accepted, across restarts; null unless it counts",
         examples=[{"In": 6, "Out": 5, "Current": 1}],
     )
+    left_out: str = Field(
+        alias="LeftOut",
+        default="",
+        description="whom it does not tell of, and why, since its engine started or it was updated: objects for their "
+        "size, everybody outside the schedule, an area outside the picture; empty where nobody is left out",
+        examples=["objects for their size: one of 260x420 pixels, even its shorter side is above 250"],
+    )
 
 
 class TaskEntry(Answer):

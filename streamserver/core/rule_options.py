@@ -29,10 +29,13 @@ PICTURES = ("event", "best")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MAX_SHAPES = 64
 MAX_SECONDS = 604_800
+MAX_REARM_S = 3600
+"""So long are those remembered who do not come any more."""
+
 MINUTES_A_DAY = 1440
 _MAX_COUNT = 1_000_000
 _ORIGIN = Point(X=0, Y=0)
-_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
+_TIME_PATTERN = "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 
 
 def _one_of(choices: tuple[str, ...]) -> BeforeValidator:
@@ -40,6 +43,18 @@ def _one_of(choices: tuple[str, ...]) -> BeforeValidator:
         if value not in choices:
             raise fault("unknown value", cure=f"use {', '.join(choices[:-1])} or {choices[-1]}")
         return value
+
+    return BeforeValidator(check)
+
+
+def _some_of(choices: tuple[str, ...], what: str, *, cure: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if not isinstance(value, list) or not value:
+            raise fault(f"expected a list of {what}s", cure=cure)
+        for one in value:
+            if one not in choices:
+                raise fault(f"{describe(one)} is no {what}", cure=f"use {', '.join(choices)}", show=False)
+        return list(dict.fromkeys(value))
 
     return BeforeValidator(check)
 
@@ -58,26 +73,8 @@ def _anchor(value: Any) -> Any:
     return value
 
 
-def _events(value: Any) -> Any:
-    if not isinstance(value, list) or not value:
-        raise fault("expected a list of events", cure='e.g. ["enter", "leave"]')
-    for event in value:
-        if event not in EVENTS:
-            raise fault(f"{describe(event)} is no event", cure=f"use {', '.join(EVENTS)}", show=False)
-    return list(dict.fromkeys(value))
-
-
-def _days(value: Any) -> Any:
-    if not isinstance(value, list) or not value:
-        raise fault("expected a list of days", cure='e.g. ["Mon", "Tue"], or leave it out for every day')
-    for day in value:
-        if day not in DAYS:
-            raise fault(f"{describe(day)} is no day", cure=f"use {', '.join(DAYS)}", show=False)
-    return list(dict.fromkeys(value))
-
-
 def _time_of_day(value: Any) -> Any:
-    if not isinstance(value, str) or not _TIME.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(_TIME_PATTERN, value):
         raise fault("expected a time of day as HH:MM", cure='e.g. "08:30"; "24:00" is the end of the day')
     return value
 
@@ -170,19 +167,22 @@ def _drawn(points: list[Point]) -> list[Point]:
 class Window(_Exact):
     """A part of the week in which alarms are wanted."""
 
-    days: Annotated[list[str], BeforeValidator(_days)] = Field(
-        default=list(DAYS),
-        alias="Days",
-        description="days on which it begins: Mon, Tue, Wed, Thu, Fri, Sat, Sun",
-        json_schema_extra={"items": {"type": "string", "enum": list(DAYS)}},
+    days: Annotated[list[str], _some_of(DAYS, "day", cure='e.g. ["Mon", "Tue"], or leave it out for every day')] = (
+        Field(
+            default=list(DAYS),
+            alias="Days",
+            description="days on which it begins: Mon, Tue, Wed, Thu, Fri, Sat, Sun",
+            json_schema_extra={"items": {"type": "string", "enum": list(DAYS)}, "minItems": 1},
+        )
     )
     start: Annotated[str, BeforeValidator(_time_of_day)] = Field(
-        alias="From", description="its first minute", examples=["22:00"]
+        alias="From", description="its first minute", examples=["22:00"], pattern=_TIME_PATTERN
     )
     end: Annotated[str, BeforeValidator(_time_of_day)] = Field(
         alias="To",
         description="the minute before which it ends; not later than From means on the next day",
         examples=["06:00"],
+        pattern=_TIME_PATTERN,
     )
 
 
@@ -233,6 +233,7 @@ class ConditionOptions(Wire):
         alias="Thresholds",
         description="least confidence by class, by name or number, as threshold has it",
         examples=[{"person": 60, "2": 0.4}],
+        json_schema_extra={"additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 100}},
     )
     schedule: Schedule | None = Field(
         default=None,
@@ -278,11 +279,11 @@ class RuleOptions(ConditionOptions):
         "of the box, above 0 up to 1",
         json_schema_extra={"anyOf": [{"enum": list(ANCHORS)}, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}]},
     )
-    events: Annotated[list[str], BeforeValidator(_events)] = Field(
+    events: Annotated[list[str], _some_of(EVENTS, "event", cure='e.g. ["enter", "leave"]')] = Field(
         default=["inside"],
         alias="Events",
         description="what of an area is told: enter, leave, inside, dwell, occupancy",
-        json_schema_extra={"items": {"type": "string", "enum": list(EVENTS)}},
+        json_schema_extra={"items": {"type": "string", "enum": list(EVENTS)}, "minItems": 1},
     )
     dwell_s: Annotated[float, Strict(), Field(gt=0, le=MAX_SECONDS)] = Field(
         default=10.0, alias="DwellTime", description="seconds in the area after which dwell is told", examples=[30]
@@ -299,7 +300,7 @@ class RuleOptions(ConditionOptions):
     cooldown_s: Seconds = Field(
         default=0.0, alias="Cooldown", description="seconds before the same is told of the same object again"
     )
-    rearm_s: Seconds = Field(
+    rearm_s: Annotated[float, Strict(), Field(ge=0, le=MAX_REARM_S)] = Field(
         default=5.0, alias="RearmTime", description="seconds that an object must be gone before it counts as new"
     )
     picture: Annotated[str, _one_of(PICTURES)] = Field(

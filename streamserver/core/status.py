@@ -80,6 +80,7 @@ class EngineStatus(_Status):
         stream: what is read, in words, e.g. ``h264 1920x1080 25 fps``.
         loop: how often a file has started over.
         detector: which detector really runs, e.g. ``yolox_nano.onnx on CPUExecutionProvider`` or ``motion``.
+        left_out: whom each algorithm's rules leave out, in words, by its place in the task; only those that do.
         revision: of the task's files that it runs; 0 before it runs.
         update_problem: why that is not the newest, in words.
         error: why the process is about to exit, in words.
@@ -99,6 +100,7 @@ class EngineStatus(_Status):
     stream: str = ""
     loop: int = 0
     detector: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
     revision: int = 0
     update_problem: str = ""
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from streamserver.core.messages import CreateRequest, ExtendOptions
+from streamserver.core.extend_options import ExtendOptions
+from streamserver.core.messages import CreateRequest
 from streamserver.core.rule_options import RuleOptions
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

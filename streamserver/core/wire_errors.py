@@ -98,7 +98,7 @@ def expected_text(node: Mapping[str, Any]) -> str:
     if kind == "string":
         length = _span(node.get("minLength"), node.get("maxLength"), " of")
         return f"text{length} characters" if length else "text"
-    names = {"integer": "an integer", "number": "a number", "object": "an object"}
+    names = {"integer": "an integer", "number": "a number", "object": "an object", "boolean": "true or false"}
     above = f" above {node['exclusiveMinimum']}" if "exclusiveMinimum" in node else ""
     most = f" and at most {node['maximum']}" if above and "maximum" in node else ""
     span = most if above else _span(node.get("minimum"), node.get("maximum"), " from")

@@ -44,7 +44,12 @@ def without_controls(text: str) -> str:
 
 
 Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
-Coordinate = Annotated[int, Strict(), Field(ge=LOW_COORDINATE, le=HIGH_COORDINATE), BeforeValidator(_rounded)]
+Coordinate = Annotated[
+    int,
+    Strict(),
+    Field(ge=LOW_COORDINATE, le=HIGH_COORDINATE, json_schema_extra={"type": "number"}),
+    BeforeValidator(_rounded),
+]
 TaskName = Annotated[
     str,
     Strict(),

@@ -11,11 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from streamserver.core.errors import StoreDamagedError, StoreError
-from streamserver.core.files import is_disk_full
+from streamserver.core.files import HeldFile, is_disk_full
 
 SIDE_FILES = ("-wal", "-shm")
 """What SQLite keeps beside a file in WAL mode."""
@@ -101,7 +99,7 @@ class HeldError(StoreError):
     """Another process has the file open, so it cannot be made or mended now."""
 
 
-class Hold:
+class Hold(HeldFile):
     """A lock on ``<file>.lock``: shared while a connection is open, exclusive while the file is made or mended.
 
     The kernel drops it with the process. It keeps a file from being replaced while somebody still writes to it.
@@ -117,26 +115,13 @@ class Hold:
     """
 
     def __init__(self, path: Path, *, exclusive: bool, patience_s: float = PATIENCE_S) -> None:
-        self._descriptor: int | None = os.open(beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        super().__init__(descriptor)
         try:
-            _lock(self._descriptor, path, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, patience_s)
+            _lock(descriptor, path, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, patience_s)
         except BaseException:
             self.release()
             raise
-
-    def release(self) -> None:
-        """Ends the hold; a second time does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
 
     def __del__(self) -> None:
         if getattr(self, "_descriptor", None) is not None:

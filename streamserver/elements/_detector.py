@@ -13,12 +13,12 @@ import numpy as np
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ConfigError, GraphError
 from streamserver.elements._model import (
+    Outlook,
     find_model,
     load_network,
     read_flag,
     read_model_path,
     read_names,
-    read_roi,
     read_share,
 )
 from streamserver.engine.element import Element, ElementContext, Emit
@@ -71,7 +71,7 @@ class DetectorElement(Element):
         self._most_px = _read_side(context, "maxdet", default=math.inf)
         if self._least_px >= self._most_px:
             raise context.error("mindet", f"is {self._least_px:g}, but maxdet is {self._most_px:g}: nothing fits")
-        self._roi = read_roi(context)
+        self._outlook = Outlook(context)
         self._options = self.read_options()
         self._detector: Detector | None = None
         self._found: FoundModel | None = None
@@ -127,7 +127,8 @@ class DetectorElement(Element):
     def process(self, frame: Frame, emit: Emit) -> None:
         """Looks at the frame, or at the part of it that ``roi`` names."""
         if frame.picture is not None:
-            self.put(frame, self._look(frame.picture.bgr, is_part=bool(frame.branch_of)))
+            part = self._outlook.part_of(frame)
+            self.put(frame, Found() if part is None else self._look(*part))
         emit(frame)
 
     def reconfigure(self, configure: Mapping[str, Any]) -> None:
@@ -135,7 +136,7 @@ class DetectorElement(Element):
         assert self._detector is not None and self._found is not None
         new = type(self)(replace(self.context, configure=configure))
         self._min_scores = new._scores_per_class(self._detector, self._found)
-        self.context, self._roi = new.context, new._roi
+        self.context, self._outlook = new.context, new._outlook
         self._threshold_conf, self._names, self._threshold_nms = new._threshold_conf, new._names, new._threshold_nms
         self._least_px, self._most_px = new._least_px, new._most_px
 
@@ -143,18 +144,12 @@ class DetectorElement(Element):
         """Lets the network go."""
         self._detector = None
 
-    def _look(self, image_bgr: ImageBgr, *, is_part: bool) -> Found:
+    def _look(self, image_bgr: ImageBgr, left_top: tuple[int, int]) -> Found:
         assert self._detector is not None
-        part = image_bgr if self._roi is None else self._roi.crop(image_bgr)
-        if part.size == 0 and is_part:
-            return Found()  # parts have all sizes; that one is too small says nothing of the graph
-        if part.size == 0:
-            size = f"{image_bgr.shape[1]}x{image_bgr.shape[0]}"
-            raise self.context.error("roi", f"{self._roi} lies outside the frame of {size}")
-        found = self._detector.look(part, min_scores=self._min_scores, iou_threshold=self._threshold_nms)
+        found = self._detector.look(image_bgr, min_scores=self._min_scores, iou_threshold=self._threshold_nms)
         if len(found.detections):
             found = self._of_right_size(found)
-        return found if self._roi is None else found.moved(self._roi.left, self._roi.top)
+        return found.moved(*left_top)
 
     def _of_right_size(self, found: Found) -> Found:
         boxes = found.detections.boxes_xyxy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import read_labels
 from streamserver.models.store import FoundModel, ModelStore, inspect_cure
 from streamserver.vision.roi import Roi
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -123,25 +126,43 @@ def read_roi(context: ElementContext) -> Roi | None:
         raise context.error("roi", str(e)) from e
 
 
-def part_of(context: ElementContext, frame: Frame, roi: Roi | None) -> ImageBgr | None:
-    """The pixels that an element looks at: all of a frame's, or those that ``roi`` names.
+class Outlook:
+    """What an element looks at: the part of each frame that ``roi`` names, or all of one that it does not touch.
 
-    Returns:
-        ``None`` for a part of a frame that ``roi`` does not touch: parts have all sizes, it says nothing of the graph.
+    A camera may change its size while it runs, and areas may be drawn on another picture than comes: that must not end
+    a task, so it is only said, once for each size.
+
+    Args:
+        context: of the element, with its ``roi``.
 
     Raises:
-        GraphError: ``roi`` does not touch the frame.
+        GraphError: ``roi`` is none.
     """
-    assert frame.picture is not None
-    image_bgr = frame.picture.bgr
-    if roi is None:
-        return image_bgr
-    part = roi.crop(image_bgr)
-    if part.size:
-        return part
-    if frame.branch_of:
-        return None
-    raise context.error("roi", f"{roi} lies outside the frame of {image_bgr.shape[1]}x{image_bgr.shape[0]}")
+
+    def __init__(self, context: ElementContext) -> None:
+        self.roi = read_roi(context)
+        self._context = context
+        self._missed: set[tuple[int, ...]] = set()
+
+    def part_of(self, frame: Frame) -> tuple[ImageBgr, tuple[int, int]] | None:
+        """The pixels, and where in the frame their left upper corner is.
+
+        Returns:
+            ``None`` for a part of a frame that ``roi`` does not touch, or that is empty: parts have all sizes.
+        """
+        assert frame.picture is not None
+        image_bgr = frame.picture.bgr
+        part = image_bgr if self.roi is None else self.roi.crop(image_bgr)
+        if part.size:
+            return part, (0, 0) if self.roi is None else (self.roi.left, self.roi.top)
+        if frame.branch_of:
+            return None
+        size_wh = image_bgr.shape[1::-1]
+        if size_wh not in self._missed:
+            self._missed.add(size_wh)
+            problem = f"{self.roi} lies outside the frame of {size_wh[0]}x{size_wh[1]}"
+            logger.warning("%s; all of it is looked at", self._context.error("roi", problem).message)
+        return image_bgr, (0, 0)
 
 
 def read_names(context: ElementContext, *, key: str = "class_names_file") -> tuple[str, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from streamserver.geometry.rules.entries import Entry, parse_entries
 from streamserver.geometry.rules.reading import SpecError
@@ -17,10 +19,21 @@ def places_of(configure: Mapping[str, Any], channel_id: int) -> list[Place]:
         entries = parse_entries(configure).get(channel_id, ())
     except SpecError:
         return []
-    return [place for entry in entries for place in _places_of(entry)]
+    return [place for entry in entries for place in places_in(entry)]
 
 
-def _places_of(entry: Entry) -> Iterator[Place]:
+def places_beside(entries: Iterable[Entry], size_wh: tuple[int, int]) -> list[Place]:
+    """Those that a picture of this size does not show any part of."""
+    return [place for entry in entries for place in places_in(entry) if _is_beside(place, size_wh)]
+
+
+def _is_beside(place: Place, size_wh: tuple[int, int]) -> bool:
+    points = place.points_xy
+    return bool(np.any(points.max(axis=0) < 0) or np.any(points.min(axis=0) > size_wh))
+
+
+def places_in(entry: Entry) -> Iterator[Place]:
+    """The zones and lines of one entry."""
     spec = entry.spec
     if isinstance(spec, RuleSpec):
         yield from (Place(line, spec.direction_xy, is_line=True) for line in spec.lines)

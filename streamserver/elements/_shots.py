@@ -49,7 +49,7 @@ class Shots:
 
     def __init__(self, specs: Sequence[RuleSpec], before: Shots | None = None) -> None:
         self.keeps_best = any(spec.best_picture for spec in specs)
-        self.keeps_last = any(not spec.best_picture and _tells_of_the_gone(spec) for spec in specs)
+        self.keeps_last = any(not spec.best_picture and tells_of_the_gone(spec) for spec in specs)
         self._forget_after_s = max((FORGET_AFTER_S, *(2 * spec.rearm_s for spec in specs)))
         self._shots: dict[int, _Shot] = {} if before is None else before._shots
 
@@ -105,7 +105,7 @@ class Shots:
             del self._shots[identity]
 
 
-def _tells_of_the_gone(spec: RuleSpec) -> bool:
+def tells_of_the_gone(spec: RuleSpec) -> bool:
     """Whether an event of the rule may speak of an object that is no longer in the frame."""
     return spec.kind is RuleKind.FLOW or (spec.kind is RuleKind.AREA and Kind.LEAVE in spec.events)
 

@@ -37,7 +37,7 @@ class ByteTrack(Element):
         if frame.discontinuity or frame.channel_id not in self._trackers:
             self._trackers[frame.channel_id] = ByteTracker(self._options, _next_track_id)
         tracker = self._trackers[frame.channel_id]
-        tracked, rows = tracker.track(frame.detections, frame.picture.size_wh)
+        tracked, rows = tracker.track(frame.detections, frame.picture.size_wh, frame.clock_s)
         frame.keep_rows(rows, tracked)
         emit(frame)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from streamserver.core.arrays import Detections
-from streamserver.elements._model import part_of, read_roi
+from streamserver.elements._model import Outlook
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.vision.motion import MotionDetector, MotionOptions
@@ -33,7 +33,7 @@ class MotionElement(Element):
             history_frames=int(self._number("history", default.history_frames, low=2, whole=True)),
             warmup_frames=int(self._number("warmup_frames", default.warmup_frames, low=0, whole=True)),
         )
-        self._roi = read_roi(context)
+        self._outlook = Outlook(context)
         self._detectors: dict[int, MotionDetector] = {}
 
     def open(self) -> None:
@@ -54,9 +54,9 @@ class MotionElement(Element):
     def reconfigure(self, configure: Mapping[str, Any]) -> None:
         """Looks at another part of the picture; its background has to be learnt anew then."""
         context = replace(self.context, configure=configure)
-        roi, self.context = read_roi(context), context
-        if roi != self._roi:
-            self._roi = roi
+        outlook, self.context = Outlook(context), context
+        if outlook.roi != self._outlook.roi:
+            self._outlook = outlook
             self._detectors.clear()
 
     def close(self) -> None:
@@ -66,12 +66,11 @@ class MotionElement(Element):
     def _detect(self, frame: Frame) -> Detections:
         if frame.discontinuity or frame.channel_id not in self._detectors:
             self._detectors[frame.channel_id] = MotionDetector(self._options)
-        part = part_of(self.context, frame, self._roi)
+        part = self._outlook.part_of(frame)
         if part is None:
             return Detections.empty()
-        boxes = self._detectors[frame.channel_id].update(part)
-        if self._roi is not None:
-            boxes = boxes + np.array([self._roi.left, self._roi.top] * 2, dtype=np.float32)
+        part_bgr, left_top = part
+        boxes = self._detectors[frame.channel_id].update(part_bgr) + np.array(left_top * 2, dtype=np.float32)
         return Detections.from_arrays(boxes, np.ones(len(boxes)), np.zeros(len(boxes)))
 
     def _number(self, key: str, default: float, *, low: float, whole: bool = False) -> float:

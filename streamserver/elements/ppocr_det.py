@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from streamserver.core.arrays import ImageBgr
 from streamserver.elements._model import (
+    Outlook,
     find_model,
     load_network,
     normalisation_of,
     read_count,
     read_model_path,
     read_normalisation,
-    read_roi,
     read_share,
 )
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
-from streamserver.models.detector import Detector, load_detector
+from streamserver.models.detector import Detector, Found, load_detector
 from streamserver.models.ppocr_det import DbOptions
 
 _FAMILY = "ppocr_det"
@@ -37,7 +38,7 @@ class PpocrDetElement(Element):
         self._min_scores = np.array([box_score], dtype=np.float32)
         self._options = self._read_options()
         self._normalisation = read_normalisation(context)
-        self._roi = read_roi(context)
+        self._outlook = Outlook(context)
         self._detector: Detector | None = None
 
     def open(self) -> None:
@@ -56,21 +57,18 @@ class PpocrDetElement(Element):
     def process(self, frame: Frame, emit: Emit) -> None:
         """Looks at the frame, or at the part of it that ``roi`` names."""
         if frame.picture is not None:
-            assert self._detector is not None
-            image = frame.picture.bgr
-            part = image if self._roi is None else self._roi.crop(image)
-            if part.size == 0:
-                size = f"{image.shape[1]}x{image.shape[0]}"
-                raise self.context.error("roi", f"{self._roi} lies outside the frame of {size}")
-            found = self._detector.look(part, min_scores=self._min_scores, iou_threshold=1.0)
-            if self._roi is not None:
-                found = found.moved(self._roi.left, self._roi.top)
+            part = self._outlook.part_of(frame)
+            found = Found() if part is None else self._look(*part)
             frame.detections = found.detections
         emit(frame)
 
     def close(self) -> None:
         """Lets the network go."""
         self._detector = None
+
+    def _look(self, image_bgr: ImageBgr, left_top: tuple[int, int]) -> Found:
+        assert self._detector is not None
+        return self._detector.look(image_bgr, min_scores=self._min_scores, iou_threshold=1.0).moved(*left_top)
 
     def _read_options(self) -> dict[str, Any]:
         context, usual = self.context, DbOptions()

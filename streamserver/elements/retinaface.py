@@ -31,7 +31,7 @@ class RetinaFaceElement(Element):
         self._threshold_nms = _model.read_share(context, "threshold_nms", configure.get("threshold_nms"))
         self._max_face_count = _model.read_count(context, "max_face_count", default=50)
         self._normalisation = _model.read_normalisation(context)
-        self._roi = _model.read_roi(context)
+        self._outlook = _model.Outlook(context)
         self._longest_side = _model.read_count(
             context, "longest_side", default=DEFAULT_LONGEST_SIDE, least=_LEAST_SIDE, most=_MOST_SIDE
         )
@@ -63,15 +63,15 @@ class RetinaFaceElement(Element):
     def process(self, frame: Frame, emit: Emit) -> None:
         """Looks at the frame, or at the part of it that ``roi`` names."""
         if frame.picture is not None:
-            part = _model.part_of(self.context, frame, self._roi)
-            frame.faces = () if part is None else self._look(part)
+            part = self._outlook.part_of(frame)
+            frame.faces = () if part is None else self._look(*part)
         emit(frame)
 
     def close(self) -> None:
         """Lets the network go."""
         self._finder = None
 
-    def _look(self, image_bgr: ImageBgr) -> Sequence[Face]:
+    def _look(self, image_bgr: ImageBgr, left_top: tuple[int, int]) -> Sequence[Face]:
         assert self._finder is not None
         faces = self._finder.find(
             image_bgr,
@@ -79,7 +79,7 @@ class RetinaFaceElement(Element):
             iou_threshold=self._threshold_nms,
             max_count=self._max_face_count,
         )
-        return faces if self._roi is None else [face.moved(self._roi.left, self._roi.top) for face in faces]
+        return [face.moved(*left_top) for face in faces]
 
     def _raise_threshold(self, found: FoundModel) -> None:
         """The threshold of a graph that names a .bmodel is that network's; its stand-in scores in its own way."""

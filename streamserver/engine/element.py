@@ -23,6 +23,9 @@ from streamserver.core.source_monitor import SourceMonitor
 from streamserver.engine.frame import Frame
 from streamserver.graph.demo import Channel as Channel
 
+LEFT_OUT = "left out on channel"
+"""What an element reports, followed by the number of a channel: whom it leaves out there, and why."""
+
 
 class Emit(Protocol):
     """Passes a frame to the next element; blocks while that one is busy (back-pressure)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,8 +66,8 @@ def begin_change(
     if found.keys() != nodes.keys():
         raise GraphError("the graphs have other elements than those that run", cure="restart the task")
     idle = {node for branch in branches for node in branch.idle}
-    work: dict[Node, Callable[[Change], None]] = {}
-    fresh: dict[Node, Element] = {}
+    work: list[tuple[Node, Element, Mapping[str, Any]]] = []
+    fresh: list[tuple[Node, Element]] = []
     for key, node in found.items():
         worker = nodes[key]
         element = worker.element
@@ -78,25 +78,18 @@ def begin_change(
         for name in keys:
             if name not in CHANGEABLE.get(node.name, ()):
                 raise element.context.error(name, "cannot be changed while the task runs", cure="restart the task")
-        new = _made_again(element, node.configure)
+        new = type(element)(replace(element.context, configure=node.configure))  # raises what it says of them
         if worker in idle:
-            fresh[worker] = new
-            continue
-        work[worker] = functools.partial(
-            Change.take_over, label=worker.label, element=element, configure=node.configure
-        )
-    for worker, element in fresh.items():
-        worker.element = element
+            fresh.append((worker, new))
+        else:
+            work.append((worker, element, node.configure))
+    for worker, new in fresh:
+        worker.element = new
     _part(branches, {nodes[key]: node.configure for key, node in found.items()})
     change = Change(len(work))
-    for worker, take_over in work.items():
-        worker.between_frames(functools.partial(take_over, change))
+    for worker, element, configure in work:
+        worker.between_frames(functools.partial(change.take_over, worker.label, element, configure))
     return change
-
-
-def _made_again(element: Element, configure: Mapping[str, Any]) -> Element:
-    """A new element of this kind; raises what it says of ``configure``."""
-    return type(element)(replace(element.context, configure=configure))
 
 
 def _part(branches: Sequence[Branch], configures: Mapping[Node, Mapping[str, Any]]) -> None:

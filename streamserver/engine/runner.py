@@ -18,6 +18,7 @@ from streamserver.core.source_monitor import SourceMonitor, SourceReport
 from streamserver.core.states import SourceState
 from streamserver.core.urls import masked
 from streamserver.engine.element import (
+    LEFT_OUT,
     Element,
     ElementContext,
     JoiningElement,
@@ -70,6 +71,7 @@ class Snapshot:
     dropped: int
     loop: int
     detector: str
+    left_out: Mapping[str, str]
 
 
 class Runner:
@@ -169,7 +171,16 @@ class Runner:
             dropped=sum(reader.dropped for reader in self._readers),
             loop=max(reader.loop for reader in self._readers),
             detector="; ".join(dict.fromkeys(detectors)),
+            left_out=self._left_out(),
         )
+
+    def _left_out(self) -> dict[str, str]:
+        """By the number of the channel, as JSON has keys."""
+        words: dict[str, list[str]] = {}
+        for (_, key), value in list(self._reports.items()):
+            if key.startswith(LEFT_OUT) and value:
+                words.setdefault(key.removeprefix(f"{LEFT_OUT} "), []).append(value)
+        return {channel: "; ".join(dict.fromkeys(told)) for channel, told in words.items()}
 
     def hung(self, limit_s: float) -> str:
         """Which thread has been at one thing longer than ``limit_s``, in words; empty when none has.
@@ -271,7 +282,7 @@ class Runner:
     def _report(self, label: str, key: str, value: str) -> None:
         if self._reports.get((label, key)) != value:
             self._reports[label, key] = value
-            logger.info("%s: %s: %s", label, key, value)
+            logger.info("%s: %s: %s", label, key, value or "nothing")
 
     def _wait_until_open(self, nodes: Sequence[Node]) -> bool:
         """True once every element is open; False if the engine was stopped or one failed before."""

@@ -8,9 +8,12 @@ makes the chains differ, from where each runs its own.
 
 from __future__ import annotations
 
+import itertools
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from streamserver.engine.element import Element, SourceElement
 from streamserver.engine.flow import Flow
@@ -19,6 +22,8 @@ from streamserver.engine.node import Node
 from streamserver.graph.demo import Channel
 from streamserver.graph.model import Graph
 from streamserver.graph.model import Node as GraphNode
+
+logger = logging.getLogger(__name__)
 
 _WORTH_SHARING = 2
 """A source alone is read once anyway."""
@@ -31,15 +36,13 @@ NodeKey = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What two channels have in common.
+    """What a channel has in common with an earlier one.
 
     Attributes:
-        leader: the channel in whose graph the chain runs.
         follower: the channel that is given copies.
-        pairs: the nodes of the two chains, source first: each of the leader's with the follower's that is equal.
+        pairs: the nodes of the two chains, source first: each that runs with the follower's that is equal.
     """
 
-    leader: Channel
     follower: Channel
     pairs: tuple[tuple[NodeKey, NodeKey], ...]
 
@@ -56,7 +59,7 @@ def plan_shares(
         channels: what runs through them.
         elements: what the graphs' nodes run.
     """
-    leaders: dict[int, tuple[Channel, object, list[GraphNode]]] = {}
+    leaders: list[tuple[int, object, list[GraphNode]]] = []
     shares: list[Share] = []
     for channel in channels:
         if sum(other.graph_id == channel.graph_id for other in channels) > 1:
@@ -65,15 +68,14 @@ def plan_shares(
         source = elements[channel.graph_id, chain[0].node_id]
         assert isinstance(source, SourceElement)
         reading = (source.source_key(channel), channel.sample_interval, channel.sample_strategy)
-        lengths = {i: _common(first, chain) for i, (_, way, first) in leaders.items() if way == reading}
-        best = max(lengths, key=lengths.__getitem__, default=None)
-        if best is None or lengths[best] < _WORTH_SHARING:
-            leaders[channel.channel_id] = (channel, reading, chain)
-            continue
-        leader, _, first = leaders[best]
-        pairs = zip(first[: lengths[best]], chain, strict=False)
-        keys = (((leader.graph_id, mine.node_id), (channel.graph_id, its.node_id)) for mine, its in pairs)
-        shares.append(Share(leader, channel, tuple(keys)))
+        for leader_graph, way, first in leaders:
+            pairs = _equal_pairs(first, chain) if way == reading else []
+            if len(pairs) >= _WORTH_SHARING:  # so much in common no two leaders have: this is the only one
+                keys = (((leader_graph, one.node_id), (channel.graph_id, other.node_id)) for one, other in pairs)
+                shares.append(Share(channel, tuple(keys)))
+                break
+        else:
+            leaders.append((channel.graph_id, reading, chain))
     return shares
 
 
@@ -92,14 +94,14 @@ def _chain(graph: Graph, channel: Channel, elements: Mapping[NodeKey, Element]) 
         chain.append(node)
 
 
-def _common(one: Sequence[GraphNode], other: Sequence[GraphNode]) -> int:
-    """How many nodes two chains have in common from the start."""
-    length = 0
-    for mine, its in zip(one, other, strict=False):
-        if (mine.name, mine.configure) != (its.name, its.configure):
-            break
-        length += 1
-    return length
+def _equal_pairs(one: Sequence[GraphNode], other: Sequence[GraphNode]) -> list[tuple[GraphNode, GraphNode]]:
+    """The nodes of two chains side by side, from the start to the first that differ."""
+    pairs = zip(one, other, strict=False)
+    return list(itertools.takewhile(lambda pair: _work(pair[0]) == _work(pair[1]), pairs))
+
+
+def _work(node: GraphNode) -> tuple[str, Mapping[str, Any]]:
+    return node.name, node.configure
 
 
 class Branch:
@@ -133,6 +135,7 @@ class Branch:
         with self._lock:
             woken, self._wanted = self.own[place + 1 : self._wanted + 1], min(place, self._wanted)
         for node in woken:
+            logger.info("%s: works for itself from now on", node.label)
             node.start()
 
     def copy_for(self, node: Node, frame: Frame) -> Frame | None:

@@ -1,7 +1,7 @@
 """A line on the ground and who walked across it: remembers each track's way and finds each crossing once.
 
 A track crosses when its *foot point* (middle of the box's bottom edge) goes from one side of the line to the other and
-its path meets the line between its ends. Six things make that hold on real detections:
+its path meets the line between its ends. Seven things make that hold on real detections:
 
 * the path is followed step by step from side to side, also over frames in which the track was missing, so passing
   around an end of the line is told from passing through it;
@@ -12,6 +12,8 @@ its path meets the line between its ends. Six things make that hold on real dete
 * a track first seen with its box on the line that moves on at once by more than the band is wide, as people do of whom
   only every fifth frame is looked at, comes from where the same move would have begun a frame before;
 * feet that somebody else hides are where they would be under a box of the usual height;
+* what may be only an arm that reaches in at the picture's border crosses nothing before it turns out to be more
+  (``geometry.reach``);
 * an end of the line at the frame's border reaches on beyond the border, where the feet of people are who are
   cut off by it.
 """
@@ -26,6 +28,7 @@ import numpy.typing as npt
 
 from streamserver.geometry.boxes import FloatRows, as_rows, foot_points
 from streamserver.geometry.lines import Fence, PointXy, Segment, line_points
+from streamserver.geometry.reach import Reach
 
 _BAND_MIN_PX = 4.5
 """Boxes that tremble by 3 px both ways are up to 4.3 px off a slanting line."""
@@ -35,6 +38,9 @@ _BAND_FRAME_SHARE = 0.04
 _BIRTH_SHARE = 0.25
 _BORDER_SHARE = 0.02
 _PARALLEL = 1e-9
+
+_FASTEST_PER_S = 2.0
+"""Longer sides of its box that a runner, or a car in a street, goes in a second: a box from farther was another's."""
 
 _HIDDEN_BELOW = 0.8
 """A box is cut off from below if it has become lower than this share of its usual height, most of it at its foot."""
@@ -99,7 +105,9 @@ class _Passage:
 
     foot_xy: FloatRows
     last_step: int
+    last_s: float
     view: _View
+    reach: Reach
     is_placed: bool
     is_new: bool
     frames: int = 0
@@ -107,6 +115,13 @@ class _Passage:
     round: int = 0
     normals: dict[int, PointXy] = field(default_factory=dict)
     waiting: list[tuple[int, PointXy]] = field(default_factory=list)
+
+    def wait(self, side: int, *, may_be_arm: bool) -> None:
+        """Notes a crossing that is to be told; an arm that goes forth and back has been nowhere."""
+        if may_be_arm and self.waiting:
+            self.waiting.pop()
+        else:
+            self.waiting.append((side, self.normals[side]))
 
 
 class LineWatch:
@@ -126,6 +141,7 @@ class LineWatch:
         self._points = line_points(points_xy)
         self._fence = Fence(self._points)
         self._size_wh = (0, 0)
+        self._clock_s = 0.0
         self._first = first
         self._max_lost = max_lost
         self._passages: dict[int, _Passage] = {}
@@ -149,6 +165,7 @@ class LineWatch:
         boxes_xyxy: npt.ArrayLike,
         size_wh: tuple[int, int],
         *,
+        clock_s: float = 0.0,
         born_xyxy: npt.ArrayLike | None = None,
         counted: npt.NDArray[np.bool_] | None = None,
     ) -> list[Crossing]:
@@ -159,10 +176,12 @@ class LineWatch:
             track_ids: (n,), those not above 0 are passed over.
             boxes_xyxy: (n, 4), pixels.
             size_wh: of the frame.
+            clock_s: the source's own time; always 0 where nobody knows it.
             born_xyxy: (n, 4), see ``Detections``.
             counted: (n,), whose crossings in this frame count; the others are only followed. ``None`` for all.
         """
         self._forget(step)
+        before_s, self._clock_s = self._clock_s, clock_s
         rows = np.flatnonzero(track_ids > 0)
         if not len(rows):
             return []
@@ -170,24 +189,33 @@ class LineWatch:
         boxes = as_rows(boxes_xyxy).astype(np.float64)[rows]
         births = np.full_like(boxes, np.nan) if born_xyxy is None else as_rows(born_xyxy).astype(np.float64)[rows]
         bands = [band_px(height, size_wh[1]) for height in (boxes[:, 3] - boxes[:, 1]).tolist()]
-        passages = self._passages_of(track_ids[rows].tolist(), step, boxes, births, bands)
+        passages = self._passages_of(track_ids[rows].tolist(), step, before_s, boxes, births, bands)
         feet = foot_points(boxes)
         edges = zip(passages, boxes[:, 1].tolist(), boxes[:, 3].tolist(), strict=True)
         feet[:, 1] = [passage.view.foot_y(top, bottom) for passage, top, bottom in edges]
         self._move(passages, step, feet, bands)
         distances = self._fence.distances(feet).tolist()
         told = []
-        for row, passage, distance, band in zip(rows.tolist(), passages, distances, bands, strict=True):
+        for row, box, passage, distance, band in zip(
+            rows.tolist(), boxes.tolist(), passages, distances, bands, strict=True
+        ):
             side = _side_reached(passage, distance, band)
+            may_be_arm = passage.reach.may_be_arm(box, size_wh)
             if side and (counted is None or counted[row]):
-                passage.waiting.append((side, passage.normals[side]))
-            if passage.waiting and passage.frames >= self._first:
+                passage.wait(side, may_be_arm=may_be_arm)
+            if passage.waiting and passage.frames >= self._first and not may_be_arm:
                 told += [Crossing(row, *crossing) for crossing in passage.waiting]
                 passage.waiting.clear()
         return told
 
     def _passages_of(
-        self, track_ids: list[int], step: int, boxes_xyxy: FloatRows, births_xyxy: FloatRows, bands: list[float]
+        self,
+        track_ids: list[int],
+        step: int,
+        before_s: float,
+        boxes_xyxy: FloatRows,
+        births_xyxy: FloatRows,
+        bands: list[float],
     ) -> list[_Passage]:
         """What is remembered of tracks, begun for new ones where they were born, at the latest here."""
         fresh = [i for i, key in enumerate(track_ids) if key not in self._passages]
@@ -202,7 +230,9 @@ class LineWatch:
                 passage = _Passage(
                     feet[row],
                     step - int(born[row]),
+                    before_s if born[row] else self._clock_s,
                     _View(top, bottom, bottom - top),
+                    Reach(tuple(boxes[row].tolist())),
                     is_placed=is_placed,
                     is_new=is_placed and touches[row],
                 )
@@ -211,12 +241,12 @@ class LineWatch:
 
     def _move(self, passages: list[_Passage], step: int, feet_xy: FloatRows, bands: list[float]) -> None:
         """Moves tracks on to where their feet are now."""
-        before = [_came_from(*known, step) for known in zip(passages, feet_xy, bands, strict=True)]
+        before = [_came_from(*known, step, self._clock_s) for known in zip(passages, feet_xy, bands, strict=True)]
         moves = self._fence.crossings(np.array(before), feet_xy)
         for i in np.flatnonzero(moves.any(axis=1)).tolist():
             self._note(passages[i], moves[i])
         for passage, foot_xy in zip(passages, feet_xy, strict=True):
-            passage.foot_xy, passage.last_step = foot_xy, step
+            passage.foot_xy, passage.last_step, passage.last_s = foot_xy, step, self._clock_s
             passage.frames += 1
 
     def _note(self, passage: _Passage, moves: npt.NDArray[np.int64]) -> None:
@@ -275,10 +305,15 @@ class Tripwire:
         self._alarms.clear()
 
     def update(
-        self, step: int, track_ids: npt.NDArray[np.int64], boxes_xyxy: npt.ArrayLike, size_wh: tuple[int, int]
+        self,
+        step: int,
+        track_ids: npt.NDArray[np.int64],
+        boxes_xyxy: npt.ArrayLike,
+        size_wh: tuple[int, int],
+        clock_s: float = 0.0,
     ) -> list[int]:
         """Takes the tracks of one processed frame, as ``LineWatch``; returns the ids of those to report now."""
-        crossings = self._watch.update(step, track_ids, boxes_xyxy, size_wh)
+        crossings = self._watch.update(step, track_ids, boxes_xyxy, size_wh, clock_s=clock_s)
         self._alarms = {key: last_step for key, last_step in self._alarms.items() if key in self._watch}
         due = []
         for crossing in crossings:
@@ -296,13 +331,15 @@ def along(crossing: Crossing, direction_xy: PointXy) -> int:
     return 0 if abs(toward) <= _PARALLEL * math.hypot(*direction_xy) else int(np.sign(toward)) * crossing.side
 
 
-def _came_from(passage: _Passage, foot_xy: FloatRows, band: float, step: int) -> FloatRows:
+def _came_from(passage: _Passage, foot_xy: FloatRows, band: float, step: int, clock_s: float) -> FloatRows:
     """Where a track's way to its foot in this frame begins: mostly where its foot was last."""
     if not passage.is_new or step == passage.last_step:
         return passage.foot_xy
     passage.is_new = False
-    move: FloatRows = (foot_xy - passage.foot_xy) / (step - passage.last_step)
-    is_quick = math.hypot(*move) > 2 * band
+    way: FloatRows = foot_xy - passage.foot_xy
+    move, passed_s = way / (step - passage.last_step), clock_s - passage.last_s
+    too_fast = passed_s > 0 and math.hypot(*way) > _FASTEST_PER_S * passage.reach.first_side_px * passed_s
+    is_quick = math.hypot(*move) > 2 * band and not too_fast
     return np.asarray(passage.foot_xy - move) if is_quick else passage.foot_xy
 
 

@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from streamserver.core.processes import PARENT_PID_VARIABLE
 from streamserver.core.settings import PROJECT_DIR, Settings, to_environment
 from streamserver.launchers.base import ProcessSpec
-
-PARENT_PID_VARIABLE = "STREAMSERVER_PARENT_PID"
-"""Tells a process of ours with whom it has to die."""
 
 _NICER_BY = 10
 _NICEST = 19

@@ -11,7 +11,6 @@ wrong, the reason as one line. Standard error is the engine's, a file in the tas
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from av.video.frame import PictureType
 
 from streamserver.core import logs, secrets
 from streamserver.core.errors import SourceError
-from streamserver.core.processes import die_with_parent
+from streamserver.core.processes import die_with_starter
 from streamserver.media.av_reader import reason_in_words
 from streamserver.media.diagnosis import why_not
 from streamserver.media.encoding import KEY_FRAMES_S, Encoding, add_stream
@@ -100,9 +99,7 @@ def _why(error: Exception, url: str) -> str:
 def main() -> int:
     """Reads the order and follows it; returns 1 when it could not be followed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; whoever started this says when to end
-    parent = os.environ.get("STREAMSERVER_PUSHER_PID", "")
-    if parent.isdigit():
-        die_with_parent(int(parent))
+    die_with_starter()
     logs.configure(level="WARNING", role="push")
     source, answer = sys.stdin.buffer, sys.stdout.buffer
     line = source.readline()

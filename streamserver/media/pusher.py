@@ -14,6 +14,7 @@ import time
 from streamserver.core import secrets
 from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
+from streamserver.core.processes import PARENT_PID_VARIABLE
 from streamserver.core.settings import PROJECT_DIR
 from streamserver.core.urls import for_ffmpeg, masked
 from streamserver.media.backoff import backoff_s
@@ -178,7 +179,7 @@ class _Connection:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
-                env={**os.environ, "PYTHONPATH": path, "STREAMSERVER_PUSHER_PID": str(os.getpid())},
+                env={**os.environ, "PYTHONPATH": path, PARENT_PID_VARIABLE: str(os.getpid())},
             )
         except OSError as e:
             raise SourceError(f"its process cannot be started: {e.strerror}") from e

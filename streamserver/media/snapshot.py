@@ -21,7 +21,7 @@ from typing import NoReturn
 from streamserver.core import secrets
 from streamserver.core.errors import SourceError, StreamServerError
 from streamserver.core.picture import Picture
-from streamserver.core.processes import die_with_parent
+from streamserver.core.processes import die_with_starter
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.core.urls import source_type
@@ -124,8 +124,7 @@ def spec_from_line(line: bytes) -> SourceSpec:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Answers one question and ends the process, also where a thread still hangs in a library."""
-    parent = os.environ.get("STREAMSERVER_PARENT_PID", "")
-    die_with_parent(int(parent) if parent.isdigit() else None)
+    die_with_starter()
     parser = argparse.ArgumentParser(
         prog="python -m streamserver.media.snapshot",
         description="Writes one picture of an address, which standard input names, to standard output.",

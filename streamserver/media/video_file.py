@@ -133,9 +133,11 @@ def _require_file(path: str, name: str) -> None:
             f"video file '{name}' cannot be read: {reason}",
             cure="the user that runs the server must be able to read it",
         ) from e
-    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    mode = os.fstat(descriptor).st_mode
     os.close(descriptor)
-    if is_folder:
+    if stat.S_ISDIR(mode):
         raise SourceMissingError(
             f"video file '{name}' is a folder", cure="write source_type IMG_DIR to show its pictures"
         )
+    if not stat.S_ISREG(mode):  # a decoder would wait for ever for somebody to write into a pipe
+        raise SourceMissingError(f"video file '{name}' is a pipe or a device, not a file", cure="copy it into a file")

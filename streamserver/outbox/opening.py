@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from streamserver.core.errors import StoreError
+from streamserver.core.files import HeldFile
 from streamserver.durable import mending as durable_mending
 from streamserver.durable import open_database
 from streamserver.durable.files import Hold
@@ -23,7 +24,7 @@ _PATIENCE_S = 1.0
 _LOOK_S = 0.02
 
 
-class Ownership:
+class Ownership(HeldFile):
     """Keeps a second process from delivering what one has under way. The kernel drops it with the process.
 
     Where the lock file cannot be made, as on a full disk, alarms matter more.
@@ -36,7 +37,7 @@ class Ownership:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor: int | None = None
+        super().__init__(None)
         try:
             self._descriptor = os.open(f"{path}.owner.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -50,12 +51,6 @@ class Ownership:
                     cure=f"end that process ('fuser {path}' names it); it is tried again",
                 )
             time.sleep(_LOOK_S)
-
-    def release(self) -> None:
-        """Lets another process deliver."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
 
     def _take(self) -> bool:
         assert self._descriptor is not None

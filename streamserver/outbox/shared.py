@@ -153,10 +153,6 @@ class SharedFile:
                 self._note(e)
                 raise self._in_words(e) from e
 
-    def run_script(self, script: str) -> None:
-        """Runs a script outside any transaction; raises ``StoreError``."""
-        self.read(lambda connection: connection.executescript(script))
-
     def close(self) -> None:
         """Ends the use of the file; later calls raise ``StoreError``."""
         with self._lock:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:  # the client process, which makes no graphs, does without pyd
 RuleDefault = Literal["cross", "area", "flow"]
 """What an algorithm watches for: crossings, where a line is drawn, else areas; areas; people who come and go."""
 
-_AREAS_ONLY = ("Events", "DwellTime", "OccupancyAbove")
-_FLOW_ONLY = ("ReportInterval", "ReportEvents")
 _MARGIN = 0.25
 """Around areas, as a share of the longer side of what is drawn; around lines, which are seen from both sides, twice."""
 _LEAST_MARGIN_PX = 64
@@ -133,12 +131,18 @@ def _require_sense(algorithm: Mapping[str, Any], default: RuleDefault, lines: Se
         raise bad_extend("Mode", "got 'touch', which counts nobody", cure="leave it out")
     if not _watches_lines(algorithm, default) and "Lines" in given:
         raise bad_extend("Lines", "this algorithm watches areas", cure='add "Mode": "cross", or draw a HotArea')
-    vain = [key for key in _AREAS_ONLY if default == "flow" or lines or mode == "touch"]
-    vain += [key for key in _FLOW_ONLY if default != "flow"]
-    for key in vain:
-        if key in given:
-            watched = "areas by rules" if key in _AREAS_ONLY else "passenger flow"
-            raise bad_extend(key, f"has a meaning for {watched} only", cure="leave it out")
+    touch, flow = mode == "touch", default == "flow"
+    meanings = (
+        ("for areas by rules", ("Events", "DwellTime", "OccupancyAbove"), not (lines or touch or flow)),
+        ("for areas by rules", ("Anchor",), not (lines or touch)),
+        ("for tripwires by rules", ("Direction",), lines and not (touch or flow)),
+        ("without Mode touch", ("Cooldown", "RearmTime", "Picture"), not touch),
+        ("for passenger flow", ("ReportInterval", "ReportEvents"), flow),
+    )
+    for where, keys, watched in meanings:
+        for key in keys:
+            if key in given and not watched:
+                raise bad_extend(key, f"has a meaning {where} only", cure="leave it out")
 
 
 def _touching(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
-import os
 import signal
 import sys
 import threading
 
 from streamserver.core import exitcodes, logs, settings
 from streamserver.core.errors import StateLostError, StoreDamagedError, StreamServerError
-from streamserver.core.processes import adopt_orphans, die_with_parent
-from streamserver.launchers.local import PARENT_PID_VARIABLE
+from streamserver.core.processes import adopt_orphans, die_with_starter
 from streamserver.store import TaskStore, store_url
 from streamserver.supervise import lock
 from streamserver.supervise.supervisor import Supervisor
@@ -19,8 +17,7 @@ from streamserver.supervise.supervisor import Supervisor
 
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit code."""
-    if PARENT_PID_VARIABLE in os.environ:
-        die_with_parent(int(os.environ[PARENT_PID_VARIABLE]))
+    die_with_starter()
     faulthandler.enable()  # the guard sends SIGABRT to a supervisor that has hung
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

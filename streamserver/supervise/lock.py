@@ -10,10 +10,9 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from streamserver.core.errors import StateLostError
+from streamserver.core.files import HeldFile
 
 _LOOK_AGAIN_S = 1.0
 """Time for a living holder to beat: it does so several times a second."""
@@ -24,12 +23,12 @@ _HEARD_S = 600.0
 """A database that is found damaged again so soon is not opened anew for it."""
 
 
-class SupervisorLock:
-    """A lock that is held until ``release`` or the end of the process; a context manager."""
+class SupervisorLock(HeldFile):
+    """The lock on a state folder."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
+        super().__init__(descriptor)
         self._path = path
-        self._descriptor: int | None = descriptor
 
     def beat(self) -> None:
         """Shows that the holder lives; see ``last_beat``.
@@ -53,20 +52,6 @@ class SupervisorLock:
             )
         if _is_told_of_damage(self._path.parent):
             raise StateLostError("the web process found the task database damaged", cure="it is mended at opening")
-
-    def release(self) -> None:
-        """Lets the next one in; the file stays."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def lock_file(state_path: Path) -> Path:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from streamserver.core.errors import NotUpdatableError
+from streamserver.core.extend_options import TASK_WIDE_KEYS
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.graph.changes import obstacles
 from streamserver.graph.demo import Channel
 from streamserver.supervise.plan import Plan, plan
 
 _CURE = "use /task/create, which starts it anew"
-_OPTIONS = {"Loop": 1, "Fps": None, "Detector": None, "Transport": "auto"}
-"""Keys of ``Extend`` that hold for the whole task, with what their absence means."""
+_USUAL = {"Loop": 1, "Fps": 25, "Transport": "auto"}
+"""What the absence of such keys of ``Extend`` means."""
 
 
 def require_updatable(
@@ -53,8 +54,9 @@ def fixed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
             if before[key] != after[key]:
                 yield f"$.Algorithm[{index}].{key}"
         extends = [entry["Extend"] if isinstance(entry["Extend"], Mapping) else {} for entry in (before, after)]
-        for key, default in _OPTIONS.items():
-            if extends[0].get(key, default) != extends[1].get(key, default):
+        for key in TASK_WIDE_KEYS:
+            usual = _USUAL.get(key)
+            if extends[0].get(key, usual) != extends[1].get(key, usual):
                 yield f"$.Algorithm[{index}].Extend.{key}"
 
 

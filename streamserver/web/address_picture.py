@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from streamserver.core.errors import PreviewError, SourceError
+from streamserver.core.processes import PARENT_PID_VARIABLE
 from streamserver.core.secrets import hide, register
 from streamserver.core.settings import PROJECT_DIR, Settings, to_environment
 
@@ -106,7 +107,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         **to_environment(settings),
         "PYTHONPATH": path,
         "OMP_NUM_THREADS": "1",
-        "STREAMSERVER_PARENT_PID": str(os.getpid()),
+        PARENT_PID_VARIABLE: str(os.getpid()),
     }
 
 

@@ -11,8 +11,9 @@ from streamserver import __version__
 from streamserver.core.alarm_requests import DeadRequest, ReplayRequest
 from streamserver.core.errors import StreamServerError
 from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
+from streamserver.core.extend_options import ExtendOptions
 from streamserver.core.license_request import LicenseRequest
-from streamserver.core.messages import CreateRequest, ExtendOptions, TaskIdRequest
+from streamserver.core.messages import CreateRequest, TaskIdRequest
 from streamserver.core.replies import (
     DeadReply,
     LicenseReply,
@@ -63,7 +64,15 @@ _ENTRY_EXAMPLE: dict[str, Any] = {
     "Revision": 1,
     "Detector": "yolox_nano.onnx on CPUExecutionProvider",
     "Algorithms": [
-        {"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 6, "Totals": None}
+        {
+            "Type": 1,
+            "Name": "tripwire",
+            "Port": 10001,
+            "Path": "/flask_test/0",
+            "Events": 6,
+            "Totals": None,
+            "LeftOut": "",
+        }
     ],
 }
 _SUCCESS: dict[str, Any] = {"Code": 0, "Msg": "success"}

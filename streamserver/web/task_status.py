@@ -67,7 +67,7 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         Since=utc_text(record.since),
         Revision=_revision(engine, client, foreign=settings.engine_binary is not None),
         Detector=engine.detector,
-        Algorithms=_algorithms(record, client, names),
+        Algorithms=_algorithms(record, engine, client, names),
     )
 
 
@@ -118,7 +118,9 @@ def _dead_letters(client: ClientStatus) -> str:
     return f"{were} refused by every receiver{why}; see /alarm/dead"
 
 
-def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, str]) -> list[AlgorithmStatus]:
+def _algorithms(
+    record: TaskRecord, engine: EngineStatus, client: ClientStatus, names: Mapping[int, str]
+) -> list[AlgorithmStatus]:
     counts, totals = client.per_algorithm, client.totals
     return [
         AlgorithmStatus(
@@ -128,6 +130,7 @@ def _algorithms(record: TaskRecord, client: ClientStatus, names: Mapping[int, st
             Path=f"/flask_test/{index}",
             Events=counts[index] if index < len(counts) else 0,
             Totals=totals[index] if index < len(totals) and isinstance(totals[index], dict) else None,
+            LeftOut=engine.left_out.get(str(index), ""),
         )
         for index, algorithm in enumerate(record.request["Algorithm"])
     ]

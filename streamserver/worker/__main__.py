@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from streamserver.core import exitcodes, logs, settings
 from streamserver.core.errors import StreamServerError
-from streamserver.core.processes import die_with_parent
+from streamserver.core.processes import die_with_starter
 
 DEFAULT_DEMO = "demo.json"
 
@@ -56,9 +56,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the engine; returns its exit code, or ends the process by the signal that asked it to end."""
     faulthandler.enable()
-    parent = os.environ.get("STREAMSERVER_PARENT_PID", "")
-    if parent.isdigit():
-        die_with_parent(int(parent))
+    die_with_starter()
     options = parse(arguments)
     task_dir: Path | None = options.task_dir
     if task_dir is not None:

@@ -99,6 +99,7 @@ class Heartbeat:
             status.dropped = snapshot.dropped
             self._take(snapshot.source)
             status.detector = snapshot.detector
+            status.left_out = dict(snapshot.left_out)
             status.fps = self._fps.update(self._clock(), snapshot.frames)
         if self._path is not None:
             try:

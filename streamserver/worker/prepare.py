@@ -76,10 +76,12 @@ def reread(demo_path: Path, runner: Runner, studio: Studio, *, base_dir: Path) -
     """
     demo, raw_graphs = _read(demo_path, base_dir)
     graphs = [normalise(raw) for raw in raw_graphs]
+    overlays = overlays_of(graphs, demo.channels, base_dir)
+    complete = with_results(graphs, demo, file=str(demo_path))
 
     def take_over() -> Change:
-        change = runner.reconfigure(with_results(graphs, demo, file=str(demo_path)))
-        studio.redraw(overlays_of(graphs, demo.channels, base_dir))
+        change = runner.reconfigure(complete)
+        studio.redraw(overlays)
         return change
 
     return take_over

@@ -15,7 +15,7 @@ from streamserver.engine.reconfigure import Change
 
 logger = logging.getLogger(__name__)
 
-TakeOver = Callable[[], Callable[[], Change]]
+Reread = Callable[[], Callable[[], Change]]
 """Reads the task's files and returns what makes the engine go on with them; either may raise."""
 
 
@@ -39,7 +39,7 @@ class Updates:
         self.revision = self._seen = read_revision(task_dir) if task_dir else 0
         self.problem = ""
 
-    def look(self, read: TakeOver) -> None:
+    def look(self, read: Reread) -> None:
         """Begins to take a new revision over, or sees how that goes; whatever goes wrong, what runs goes on."""
         now = self._clock()
         if self._task_dir is None or now < self._next_look:
@@ -50,7 +50,7 @@ class Updates:
         if self._change is not None and self._change.done:
             self._end(self._change.problem)
 
-    def _begin(self, task_dir: Path, read: TakeOver) -> None:
+    def _begin(self, task_dir: Path, read: Reread) -> None:
         found = read_revision(task_dir)
         if found in (0, self._seen):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from streamserver.business.dispatch import Dispatch
@@ -162,3 +162,7 @@ def body(number: int) -> bytes:
 
 def bodies(numbers: Iterable[int]) -> list[bytes]:
     return [body(number) for number in numbers]
+
+
+Make = Callable[..., Bench]
+"""A bench for addresses; what else it takes stands at the fixture ``make``."""

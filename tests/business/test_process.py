@@ -98,8 +98,8 @@ def test_an_alarm_killed_between_its_record_and_the_answer_comes_once(tmp_path: 
         from streamserver.outbox.box import Outbox
         from streamserver.business.process import main
         add = Outbox.add
-        def add_and_die(self, events):
-            add(self, events)
+        def add_and_die(self, events, memory):
+            add(self, events, memory)
             os.kill(os.getpid(), signal.SIGKILL)
         Outbox.add = add_and_die
         sys.exit(main(["--config=client.json"], project=Path(sys.argv[1])))

@@ -99,6 +99,22 @@ class Campaign:
         body["InputSrc"]["SrcID"] = f"camera of {name}, edit {self._edits}"
         self._until_accepted(name, body)
 
+    def update(self, name: str) -> None:
+        """Lets the task's report addresses take turns in another order; returns when both processes go by it."""
+        body = {"TaskID": name, "Reporting": {"ReportUrlList": self.receivers.urls[::-1]}}
+        revision = 0
+        until = time.monotonic() + self.patience_s
+        while time.monotonic() < until:
+            if not revision:
+                reply = self._ask("/task/update", body)
+                revision = reply["Result"]["Revision"] if reply is not None and reply["Code"] == 0 else 0
+            reply = self._ask("/task/query", {"TaskID": name}) if revision else None
+            if reply is not None and reply.get("Result", {}).get("Revision", 0) >= revision:
+                return
+            time.sleep(_POLL_S)
+        what = f"revision {revision} is not in force" if revision else "not accepted"
+        self.complain(f"update of {name}: {what} within {self.patience_s:.0f} s: {reply}")
+
     def delete(self, name: str) -> None:
         """Deletes a task; returns when Code 0 has come, or -1 after an answer that was lost."""
         with self._lock:

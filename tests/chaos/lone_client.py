@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from streamserver.core.processes import PARENT_PID_VARIABLE
 from streamserver.core.status import CLIENT_FILE, ClientStatus
-from streamserver.launchers.local import PARENT_PID_VARIABLE
 from tests.business.support import start, write_config
 from tests.e2e.harness import wait_for
 

@@ -112,9 +112,10 @@ def live(
 
 
 def _cycle(campaign: Campaign, name: str) -> None:
-    """One task from create to delete, with an alarm between."""
+    """One task from create to delete, with an update and an alarm between."""
     campaign.create(name)
     campaign.settle()
+    campaign.update(name)
     until = time.monotonic() + campaign.patience_s
     while time.monotonic() < until and not any(row.task_id == name for row in campaign.receivers.all()):
         time.sleep(0.1)

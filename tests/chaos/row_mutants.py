@@ -160,7 +160,7 @@ CREATE_ANSWERS_FIRST = Trial(
                     "record, created = at_hand.store.create(",
                     "__import__('threading').Timer(0.3, at_hand.store.create, (",
                 ),
-                ("content, spec_hash(content))\n", "content, spec_hash(content))).start()\n"),
+                ("src_id, content, spec_hash(content))\n", "src_id, content, spec_hash(content))).start()\n"),
                 ('"accepted" if created else "is unchanged", record.key)', '"accepted", "")'),
             )
         },

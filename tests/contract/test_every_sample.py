@@ -196,6 +196,16 @@ def test_two_of_one_type_share_nothing(name: str, project: Path) -> None:
 
 
 @every_sample
+@pytest.mark.parametrize("extend", [None, "words", 5, ["Loop"], {}], ids=repr)
+def test_extend_may_be_anything(name: str, extend: Any, project: Path) -> None:
+    data = frames.task(frames.bodies(99)["no DetectInfos"])
+    data["Algorithm"][0]["Extend"] = extend
+    algorithm = plugins.load(name, project=project)
+    plugins.build(name, stream_path="", data=data, port=10001, index=0, project=project)
+    algorithm.logic(frames.frame(0, {}), [], [], algorithm.new_state(data["Algorithm"][0]))
+
+
+@every_sample
 def test_a_frame_without_objects_reports_nobody(name: str, project: Path) -> None:
     algorithm = plugins.load(name, project=project)
     up_list: list[Any] = []

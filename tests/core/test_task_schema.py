@@ -30,6 +30,21 @@ def test_what_may_be_left_out_may_be_null_and_a_name_may_be_a_number() -> None:
     assert {"type": "null"} not in schema["properties"]["TaskID"]["anyOf"]
 
 
+def test_it_says_what_the_checks_say_that_pydantic_does_not_know() -> None:
+    nodes = {name: node["properties"] for name, node in task_schema()["$defs"].items()}
+
+    def first(node: dict[str, Any]) -> dict[str, Any]:
+        return dict(node["anyOf"][0])
+
+    assert nodes["Point"]["X"]["type"] == "number", "fractions are rounded"
+    assert first(nodes["ExtendOptions"]["Fps"])["anyOf"][0] == {"const": -1}
+    assert first(nodes["ExtendOptions"]["Detector"])["enum"] == ["auto", "model", "motion"]
+    assert first(nodes["ExtendOptions"]["Transport"])["enum"] == ["tcp", "udp", "auto"]
+    assert first(nodes["RuleOptions"]["Thresholds"])["additionalProperties"]["maximum"] == 100
+    assert first(nodes["RuleOptions"]["Events"])["minItems"] == first(nodes["Window"]["Days"])["minItems"] == 1
+    assert nodes["Window"]["From"]["pattern"] == nodes["Window"]["To"]["pattern"]
+
+
 def test_every_key_of_rules_is_there_and_in_the_manual() -> None:
     properties = task_schema()["$defs"]["RuleOptions"]["properties"]
     manual = (PROJECT_DIR / "docs" / "http_api.md").read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from tests.e2e.harness import ledger, server, task, wait_for
 
 pytestmark = pytest.mark.e2e
 FAST = {"Fps": -1}
-EXPECTED = {"right": 6, "left": 0, "both": 6, "bottles": 0}
+PEOPLE = {"right": 6, "left": 0, "both": 6}
+"""Alarms of the three algorithms that look at one clip together."""
 
 
 def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(tmp_path: Path) -> None:
@@ -26,10 +28,12 @@ def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(t
     whole = [{"X": 0, "Y": 0}, {"X": 640, "Y": 0}, {"X": 640, "Y": 360}, {"X": 0, "Y": 360}]
     environment = {"STREAMSERVER_MODELS": str(weights.parent)}
     with ledger() as receiver, server(tmp_path / "state", environment=environment) as one:
+        ways: dict[str, dict[str, Any]] = {"right": {"direction": (60, 0)}, "left": {"direction": (-60, 0)}, "both": {}}
+        one_way_each = [
+            task("people", people, receiver.url, line=line, interval=3, extend=FAST, **ways[name]) for name in PEOPLE
+        ]
         bodies = {
-            "right": task("right", people, receiver.url, line=line, direction=(60, 0), interval=3, extend=FAST),
-            "left": task("left", people, receiver.url, line=line, direction=(-60, 0), interval=3, extend=FAST),
-            "both": task("both", people, receiver.url, line=line, interval=3, extend=FAST),
+            "people": one_way_each[0] | {"Algorithm": [body["Algorithm"][0] for body in one_way_each]},
             "bottles": task(
                 "bottles",
                 bottles,
@@ -48,15 +52,35 @@ def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(t
         for status in ended.values():
             assert status["State"] == "FINISHED", status
             assert "yolox_nano.onnx" in status["Detector"]
-        assert {task_id: status["Events"] for task_id, status in ended.items()} == EXPECTED
-        for task_id, count in EXPECTED.items():
-            wait_for(lambda t=task_id, n=count: len(receiver.reports(t)) == n, task_id, receiver.counts)
-        assert set(receiver.counts().values()) == {1}
-        said = [event["Extend"] for report in receiver.reports("right") for event in report["AnalyzeEvents"]]
-        assert {(one["Event"], one["Direction"], one["Class"]) for one in said} == {("cross", "in", "person")}
-        assert len({one["TrackId"] for one in said}) == EXPECTED["right"]
-        for report in receiver.reports("right"):
+        events = {task_id: [entry["Events"] for entry in status["Algorithms"]] for task_id, status in ended.items()}
+        assert events == {"people": list(PEOPLE.values()), "bottles": [0]}
+        assert {task_id: status["Events"] for task_id, status in ended.items()} == {"people": 12, "bottles": 0}
+        wait_for(lambda: len(receiver.reports("people")) == 12, "all reports", receiver.counts)
+        assert set(receiver.counts().values()) == {1} and receiver.reports("bottles") == []
+        told = {way: told_as(way, receiver.reports("people")) for way in ("in", "out")}
+        # along the arrow is in; where none was drawn, to the right of this line is out
+        assert {way: len(reports) for way, reports in told.items()} == {"in": PEOPLE["right"], "out": PEOPLE["both"]}
+        for reports in told.values():
+            said = [event["Extend"] for report in reports for event in report["AnalyzeEvents"]]
+            assert {(one["Event"], one["Class"]) for one in said} == {("cross", "person")}
+            assert len({one["TrackId"] for one in said}) == 6
+        assert [seen(report) for report in told["in"]] == [seen(report) for report in told["out"]]
+        for report in told["in"]:
             assert_pictures_show_the_person(report, weights)
+
+
+def told_as(direction: str, reports: list[dict]) -> list[dict]:  # type: ignore[type-arg]
+    """The reports of this direction in the order of their frames."""
+    fitting = [
+        report for report in reports if {e["Extend"]["Direction"] for e in report["AnalyzeEvents"]} == {direction}
+    ]
+    return sorted(fitting, key=lambda report: report["FrameIndex"])
+
+
+def seen(report: dict) -> object:  # type: ignore[type-arg]
+    """What two algorithms that see the same say of it."""
+    boxes = [(event["Box"], event["ImageBase64"]) for event in report["AnalyzeEvents"]]
+    return report["FrameIndex"], report["SceneImageBase64"], boxes
 
 
 def assert_pictures_show_the_person(report: dict, weights: Path) -> None:  # type: ignore[type-arg]

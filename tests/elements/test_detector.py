@@ -161,7 +161,9 @@ def test_pictures_of_any_size_are_looked_at(tmp_path: Path, size_wh: tuple[int, 
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((size_wh[0] / 2, size_wh[1] / 2), abs=30)
 
 
-def test_a_region_beside_a_part_finds_nothing_there_and_a_region_beside_the_frame_is_an_error(tmp_path: Path) -> None:
+def test_a_region_beside_a_part_finds_nothing_there_and_one_beside_the_frame_looks_at_all_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_rows(tmp_path, [32, 32, 20, 20, 1, 0.9, 0, 0])
     ready = element(tmp_path, roi={"left": 50, "top": 0, "width": 20, "height": 20})
     ready.open()
@@ -169,8 +171,13 @@ def test_a_region_beside_a_part_finds_nothing_there_and_a_region_beside_the_fram
     part = Frame(0, 0, 0, picture=small, branch_of=7)
     ready.process(part, lambda frame, *, port=None: None)
     assert len(part.detections) == 0
-    with pytest.raises(GraphError, match=r"roi: 20x20 at \(50, 0\) lies outside the frame of 40x40"):
-        ready.process(Frame(0, 0, 0, picture=small), lambda frame, *, port=None: None)
+    with caplog.at_level("WARNING"):
+        for _ in range(3):
+            whole = Frame(0, 0, 0, picture=small)
+            ready.process(whole, lambda frame, *, port=None: None)
+            assert len(whole.detections) == 1, "where it misses the frame, all of that is looked at"
+    [said] = caplog.messages
+    assert "roi: 20x20 at (50, 0) lies outside the frame of 40x40; all of it is looked at" in said
 
 
 def test_a_file_of_another_family_is_named_with_its_path_and_the_command_that_explains_it(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def configure(*filters: dict[str, Any]) -> dict[str, Any]:
     return {"rules": [{"channel_id": 0, "filters": list(filters)}]}
 
 
-def make(*filters: dict[str, Any]) -> Filter:
+def make(*filters: dict[str, Any], said: list[tuple[str, str]] | None = None) -> Filter:
     return Filter(
         ElementContext(
             element_id=7,
@@ -41,6 +41,7 @@ def make(*filters: dict[str, Any]) -> Filter:
             configure=configure(*filters),
             settings=Settings(),
             base_dir=Path(),
+            report=lambda key, value: (said if said is not None else []).append((key, value)),
         )
     )
 
@@ -192,13 +193,41 @@ def test_rules_without_track_ids_are_told_once_a_kind(caplog: pytest.LogCaptureF
         ({"min_px": 101, "classes": [3]}, ""),
     ],
 )
-def test_that_objects_are_left_out_for_their_size_is_told_once(
-    limits: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO):
-        passed(make(LINE | {"conditions": limits}), *walk(300, 500))
-    told = [f"filter.json: element 7 on channel 0 leaves out objects for their size: {words}"] if words else []
-    assert [record.message for record in caplog.records] == told
+def test_that_objects_are_left_out_for_their_size_is_told_once(limits: dict[str, Any], words: str) -> None:
+    said: list[tuple[str, str]] = []
+    element = make(LINE | {"conditions": limits}, said=said)
+    passed(element, *walk(300, 500))
+    told = [("left out on channel 0", f"objects for their size: {words}")] if words else []
+    assert said == told
+    element.reconfigure(configure(LINE))
+    assert said[len(told) :] == [("left out on channel 0", "")] * bool(told), "nobody is left out any more"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "words"),
+    [
+        ({"kind": "cross", "lines": [[[801, 0], [900, 600]]]}, "a line lies outside the picture of 800x600"),
+        (
+            {"kind": "area", "include": [[[900, 0], [990, 0], [990, 600]]]},
+            "an area lies outside the picture of 800x600",
+        ),
+        ({"kind": "cross", "lines": [[[-50, 300], [900, 300]]]}, ""),
+        ({"kind": "area"}, ""),
+    ],
+)
+def test_that_something_is_drawn_beside_the_picture_is_in_the_status(drawn: dict[str, Any], words: str) -> None:
+    said: list[tuple[str, str]] = []
+    passed(make({"rule": drawn}, said=said), *walk(300, 500))
+    assert said == [("left out on channel 0", words)] * bool(words)
+
+
+def test_that_everybody_is_left_out_is_told_while_the_schedule_is_shut() -> None:
+    said: list[tuple[str, str]] = []  # frame 0 is at 22:13:20 UTC
+    window = {"day": 1, "start": 22 * 60 + 14, "end": 22 * 60 + 15}
+    shut = {"conditions": {"schedule": {"zone": "UTC", "windows": [window]}}}
+    passed(make(LINE | shut, said=said), *(frame_with(step) for step in (0, 1, 399, 400, 401, 999, 1000)))
+    told, untold = ("left out on channel 0", "everybody, outside the schedule"), ("left out on channel 0", "")
+    assert said == [told, untold, told]
 
 
 def test_a_change_while_it_runs_keeps_what_equal_entries_remember() -> None:
@@ -231,3 +260,71 @@ def test_a_rule_that_cannot_be_used_names_file_element_key_and_cure() -> None:
         GraphError, match=r"filter.json: element 7 'filter': rules\[0\].filters\[0\].rule.lines: .*draw one"
     ):
         make({"rule": {"kind": "cross"}})
+
+
+def ended(element: Filter) -> list[Frame]:
+    emitted: list[Frame] = []
+    end = Frame(0, 0, 0, end_of_stream=True)
+    element.end_of_stream(end, lambda frame, *, port=None: emitted.append(frame))
+    assert emitted.pop() is end
+    return emitted
+
+
+SLOW_LEAVING = {"rule": LEAVING["rule"] | {"rearm_s": 60}}
+
+
+def gone_before_the_end(element: Filter) -> None:
+    """Somebody is in the area for two seconds and not seen for two more; another is in it to the last."""
+    assert passed(element, *(frame_with(step, (100, 5), (200, 6)) for step in range(20))) == []
+    assert passed(element, *(frame_with(step, (200, 6)) for step in range(20, 40))) == []
+
+
+def test_who_had_gone_when_the_source_ends_is_told_in_one_more_frame_with_its_last_picture() -> None:
+    element = make(SLOW_LEAVING)
+    gone_before_the_end(element)
+    (frame,) = ended(element)
+    (event,) = frame.events or ()
+    assert (event.kind, event.track_id, event.row, event.count) == (Kind.LEAVE, 5, -1, 1)
+    assert (event.stay_s, event.leave_s) == (pytest.approx(1.9), pytest.approx(2.0))
+    (picture,) = frame.event_pictures
+    assert picture is not None and abs(int(picture.max()) - (20 + 19 * 3)) < 2, "as it was last seen"
+    assert (frame.frame_id, frame.sequence, len(frame.detections), frame.end_of_stream) == (40, 40, 0, False)
+    assert frame.picture is not None and frame.picture.bgr[0, 0, 0] == 20 + 39 * 3, "of the last frame"
+    assert ended(element) == []
+
+
+def test_who_had_gone_when_a_source_starts_over_is_told_with_the_next_frame() -> None:
+    element = make(SLOW_LEAVING)
+    gone_before_the_end(element)
+    (frame,) = passed(element, frame_with(40, discontinuity=True))
+    assert [
+        (event.track_id, picture is not None)
+        for event, picture in zip(frame.events or (), frame.event_pictures, strict=True)
+    ] == [(5, True)]
+    assert ended(element) == []
+
+
+def test_at_the_end_nothing_is_told_outside_the_schedule_or_of_events_that_nobody_wants() -> None:
+    week = [{"day": day, "start": 0, "end": 1} for day in range(7)]
+    entering = {"rule": SLOW_LEAVING["rule"] | {"events": ["enter"]}}
+    for rule in (SLOW_LEAVING | {"conditions": {"schedule": {"zone": "UTC", "windows": week}}}, entering, LINE):
+        element = make(rule)
+        gone_before_the_end(element)
+        assert ended(element) == []
+
+
+def test_places_outside_the_picture_are_said_once_for_each_size(caplog: pytest.LogCaptureFixture) -> None:
+    beside = {"rule": {"kind": "cross", "lines": [[[900, 0], [900, 600]]]}}
+    hidden = {"exclude": [[[0, 700], [100, 700], [100, 800]]]}
+    element = make(LINE, beside, LEAVING | {"conditions": hidden})
+    with caplog.at_level(logging.WARNING):
+        passed(element, frame_with(0), frame_with(1))
+    assert [message.partition(" has ")[2] for message in caplog.messages] == [
+        "a line outside the picture of 800x600, where nobody can be: (900, 0), (900, 600)",
+        "an area outside the picture of 800x600, where nobody can be: (0, 700), (100, 700), (100, 800)",
+    ]
+    caplog.clear()
+    small = Picture((320, 240), lambda: np.zeros((240, 320, 3), np.uint8))
+    with caplog.at_level(logging.WARNING):
+        passed(element, frame_with(2, picture=small), frame_with(3, picture=small))
+    assert len(caplog.messages) == 3 and all("320x240" in message for message in caplog.messages)

@@ -157,12 +157,6 @@ def test_a_region_is_looked_at_alone_and_boxes_come_back_in_frame_pixels(
     assert found.boxes_xyxy[:, 2].max() > 400
 
 
-def test_a_region_outside_the_frame_is_named(tmp_path: Path, pedestrians: np.ndarray) -> None:
-    ready = opened(tmp_path, roi={"left": 700, "top": 0, "width": 10, "height": 10})
-    with pytest.raises(GraphError, match=r"roi: 10x10 at \(700, 0\) lies outside the frame of 640x480"):
-        seen(ready, pedestrians)
-
-
 def test_each_class_can_have_its_threshold(tmp_path: Path, pedestrians: np.ndarray) -> None:
     names = (Path(__file__).parents[2] / "configs" / "labels" / "coco.txt").read_text("utf-8").split("\n")[:80]
     limits = dict.fromkeys(names, 0.5)

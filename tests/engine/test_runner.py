@@ -11,7 +11,7 @@ from streamserver.core.errors import GraphError, SourceMissingError
 from streamserver.core.picture import Picture
 from streamserver.core.states import SourceState
 from streamserver.engine import runner as runner_module
-from streamserver.engine.element import ElementContext
+from streamserver.engine.element import LEFT_OUT, ElementContext
 from streamserver.engine.frame import Frame
 from streamserver.engine.queues import FILE_CAPACITY
 from streamserver.engine.runner import Runner
@@ -359,11 +359,13 @@ def test_what_elements_report_reaches_the_status(caplog: pytest.LogCaptureFixtur
 
     def work(context: ElementContext) -> None:
         context.report("detector", "motion")
+        for channel_id, words in ((0, "small ones"), (1, "all"), (1, "")):
+            context.report(f"{LEFT_OUT} {channel_id}", words)
 
     graphs = [chain(("numbers", {}), ("recorder", {"work": work}), graph_id=i) for i in range(2)]
     runner = make_runner(graphs, [channel(0), channel(1, graph_id=1)])
     runner.run()
-    assert runner.snapshot().detector == "motion"
+    assert (runner.snapshot().detector, runner.snapshot().left_out) == ("motion", {"0": "small ones"})
     assert caplog.text.count("detector: motion") == 2
 
 

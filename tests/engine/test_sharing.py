@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,8 @@ import pytest
 
 from streamserver.core.arrays import Detections
 from streamserver.core.objects import Recognition
-from streamserver.engine import reconfigure
 from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
-from streamserver.engine.runner import Runner
 from streamserver.graph.model import Graph
 from tests.engine.elements import chain, channel, frames_in, graph_of, make_runner
 from tests.engine.test_runner import Background, wait_for
@@ -84,7 +81,7 @@ def test_who_follows_is_given_what_a_graph_of_its_own_would_have_given(values: A
     log: list[Any] = []
     source = ("numbers", {"frames": 8})
     network = ("network", {"mark": "a", "log": log})
-    tail = [("greedy", {"into": []}) for _ in range(3)]
+    tail: Steps = [("greedy", {"into": []}) for _ in range(3)]
     alone: list[list[Any]] = []
     for i in range(2):
         record: list[Any] = []
@@ -196,14 +193,14 @@ def test_what_one_graph_does_with_a_frame_another_does_not_see() -> None:
 
     class Spoiler(Element):
         def process(self, frame: Frame, emit: Emit) -> None:
-            frame.keep_rows(np.array([1], dtype=np.intp))
             frame.sub_frames.append(frame)
+            frame.detections = frame.detections.select(np.array([1], dtype=np.intp))
             frame.recognitions = [Recognition("spoilt")]
             emit(frame)
 
     records: list[list[Any]] = [[], [], []]
     more = {"finds": Finder, "spoils": Spoiler}
-    tails = [("spoils", {}), ("pass", {}), ("spoils", {})]
+    tails: Steps = [("spoils", {}), ("pass", {}), ("spoils", {})]
     graphs = graphs_of([[SOURCE, ("finds", {}), tail] for tail in tails], records)
     make_runner(graphs, [channel(10 + i, graph_id=i) for i in range(3)], more=more).run()
     sizes = [{(len(f.detections), len(f.sub_frames), len(f.recognitions)) for f in frames_in(r)} for r in records]
@@ -225,9 +222,8 @@ def test_a_slow_graph_holds_a_file_back_and_loses_nothing(slow: int) -> None:
     gate = threading.Event()
     records: list[list[Any]] = [[], []]
     read: list[int] = []
-    tails = [
-        ("recorder", {"work": (lambda context: gate.wait(20)) if i == slow else lambda context: None}) for i in (0, 1)
-    ]
+    tails: list[tuple[str, Any]] = [("recorder", {}), ("recorder", {})]
+    tails[slow][1]["work"] = lambda context: gate.wait(20)
     source = ("numbers", {"frames": 50, "after": read.append})
     runner = make_runner(
         graphs_of([[source, NETWORK, tail] for tail in tails], records),
@@ -267,154 +263,3 @@ def test_of_a_live_source_the_newest_frame_wins_for_all_of_them() -> None:
     assert numbers[0] == numbers[1] and numbers[0][0] == 0 and numbers[0][-1] == 9
     snapshot = runner.snapshot()
     assert snapshot.frames == len(numbers[0]) < 10 and snapshot.frames + snapshot.dropped == 10
-
-
-# Updates
-
-
-class Engine:
-    """Graphs that share a network and two trackers, whose source waits before each frame for a place in ``allowed``."""
-
-    def __init__(self, marks: Sequence[Sequence[str]], *, frames: int = 40, work: Any = lambda: None) -> None:
-        self.allowed = threading.Semaphore(0)
-        self.frames = frames
-        self.work = work
-        self.logs: list[list[Any]] = [[], [], []]
-        self.records: list[list[Any]] = [[] for _ in marks]
-        self.runner: Runner = make_runner(
-            self.graphs(marks), [channel(10 + i, graph_id=i) for i in range(len(marks))], more=MORE
-        )
-
-    def graphs(self, marks: Sequence[Sequence[str]]) -> list[Graph]:
-        source = ("numbers", {"frames": self.frames, "after": self.wait})
-        names = ("network", "tracker", "tracker")
-        return graphs_of(
-            [
-                [
-                    source,
-                    *(
-                        (name, {"mark": mark, "log": log, "work": self.work})
-                        for name, mark, log in zip(names, one, self.logs, strict=True)
-                    ),
-                ]
-                for one in marks
-            ],
-            self.records,
-        )
-
-    def wait(self, number: int) -> None:
-        assert self.allowed.acquire(timeout=60)
-
-    def update(self, marks: Sequence[Sequence[str]]) -> reconfigure.Change:
-        return self.runner.reconfigure(self.graphs(marks))
-
-    def let(self, count: int) -> None:
-        """Lets so many frames through, to the end of all graphs."""
-        before = [len(frames_in(record)) for record in self.records]
-        for _ in range(count):
-            self.allowed.release()
-        wait_for(lambda: all(len(frames_in(r)) >= b + count for r, b in zip(self.records, before, strict=True)))
-
-    def finish(self) -> list[list[list[str]]]:
-        for _ in range(self.frames):
-            self.allowed.release()
-        wait_for(lambda: all("closed" in record for record in self.records))
-        for record in self.records:
-            assert [frame.sequence for frame in frames_in(record)] == list(range(self.frames))
-        return [marks_of(record) for record in self.records]
-
-
-@pytest.fixture
-def changeable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconfigure, "CHANGEABLE", {name: frozenset({"mark"}) for name in MORE})
-
-
-@pytest.mark.usefixtures("changeable")
-def test_what_changes_alike_for_all_is_changed_once_and_stays_shared() -> None:
-    engine = Engine(["abc"] * 3)
-    with Background(engine.runner):
-        engine.let(5)
-        change = engine.update(["abd"] * 3)
-        wait_for(lambda: change.done)
-        marks = engine.finish()
-    assert change.problem == ""
-    for one in marks:
-        assert one[:5] == [list("abc")] * 5 and one[6:] == [list("abd")] * 34
-    assert [log.count("now d") for log in engine.logs] == [0, 0, 1]
-    assert {what for log in engine.logs for what in log} == {"opened", "closed", "now d", 10}
-
-
-@pytest.mark.usefixtures("changeable")
-@pytest.mark.parametrize(
-    ("new", "parted"),
-    [
-        (["abc", "abd", "abc"], [{10}, {10}, {10, 11}]),
-        (["abd", "abc", "abd"], [{10}, {10}, {10, 11}]),
-        (["abc", "axc", "abc"], [{10}, {10, 11}, {10, 11}]),
-        (["abc", "abz", "xbc"], [{10, 12}, {10, 12}, {10, 11, 12}]),
-    ],
-    ids=["who follows", "the first and another", "in the middle", "two at different places"],
-)
-def test_who_differs_from_now_on_goes_its_own_way(new: list[str], parted: list[set[int]]) -> None:
-    engine = Engine(["abc"] * 3)
-    with Background(engine.runner):
-        engine.let(5)
-        change = engine.update(new)
-        wait_for(lambda: change.done)
-        engine.let(1)  # what was read before the update
-        engine.let(10)
-        marks = engine.finish()
-    assert change.problem == ""
-    for i, one in enumerate(marks):
-        assert one[:5] == [list("abc")] * 5 and one[6:] == [list(new[i])] * 34
-    assert [{what for what in log if isinstance(what, int)} for log in engine.logs] == parted
-    assert all(
-        log.count("opened") == log.count("closed") == len(ids) for log, ids in zip(engine.logs, parted, strict=True)
-    )
-
-
-@pytest.mark.usefixtures("changeable")
-def test_frames_on_their_way_are_neither_lost_nor_doubled_nor_overtaken() -> None:
-    chance = random.Random(6)
-    engine = Engine(["abc"] * 4, frames=150, work=lambda: time.sleep(chance.choice((0.0, 0.0, 0.002))))
-    with Background(engine.runner):
-        for count, marks in (
-            (7, ["abc", "abc", "abd", "abc"]),
-            (20, ["abc", "abc", "acd", "abe"]),
-            (9, ["abd", "bcc", "bcd", "abe"]),
-        ):
-            for _ in range(count):
-                engine.allowed.release()
-            change = engine.update(marks)
-        wait_for(lambda: change.done)
-        marks_seen = engine.finish()
-    assert [one[-1] for one in marks_seen] == [list("abd"), list("bcc"), list("bcd"), list("abe")]
-
-
-@pytest.mark.usefixtures("changeable")
-def test_a_change_that_cannot_be_used_parts_nobody() -> None:
-    engine = Engine(["abc"] * 2)
-    with Background(engine.runner):
-        engine.let(3)
-        with pytest.raises(reconfigure.GraphError, match="mark: is not small"):
-            engine.update(["abc", "abX"])
-        marks = engine.finish()
-    assert marks == [[list("abc")] * 40] * 2
-    assert {what for log in engine.logs for what in log} == {"opened", "closed", 10}
-
-
-@pytest.mark.usefixtures("changeable")
-def test_an_engine_ends_while_frames_wait_to_leave_at_another_place() -> None:
-    gate = threading.Event()
-    engine = Engine(["abc"] * 2, work=lambda: gate.wait(20) and None)
-    with Background(engine.runner) as runner:
-        for _ in range(20):
-            engine.allowed.release()
-        wait_for(lambda: "opened" in engine.logs[2])
-        engine.update(["abc", "xbc"])
-        runner.stop()
-        gate.set()
-        for _ in range(20):
-            engine.allowed.release()
-    nodes = runner._nodes.values()
-    wait_for(lambda: not any(thread.is_alive() for node in nodes for thread in node.threads))

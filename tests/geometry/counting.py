@@ -42,7 +42,8 @@ def events_of(rule: Rule, found: Found, *, interval: int, size_wh: tuple[int, in
     tracker, linker = ByteTracker(options, itertools.count(1).__next__), Linker()
     events = []
     for step, (frame_id, detections) in enumerate(found):
-        tracked, clock_s = tracker.update(detections, size_wh), frame_id / fps
+        clock_s = frame_id / fps
+        tracked = tracker.update(detections, size_wh, clock_s)
         identities = linker.update(clock_s, tracked.track_ids, tracked.boxes_xyxy, tracked.class_ids, size_wh)
         events += rule.update(
             RuleFrame(

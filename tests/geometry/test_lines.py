@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,15 @@ CORNER = [(0, 100), (100, 100), (100, 0)]
 def test_a_way_through_a_corner_counts_once(start, end, expected, step) -> None:  # type: ignore[no-untyped-def]
     points = [tuple(point) for point in np.linspace(start, end, 100 // step + 1).tolist()]
     assert moved(Fence(CORNER), *points)[0] == expected
+
+
+AROUND = [(75, 75), (101, 60), (120, 80), (120, 120), (90, 130), (60, 101), (70, 85), (110, 105)]
+
+
+def test_a_way_that_turns_on_the_very_corner_counts_by_where_it_comes_from_and_goes() -> None:
+    for start, end in itertools.product(AROUND, AROUND):
+        was_inside, is_inside = (x < 100 and y < 100 for x, y in (start, end))
+        assert moved(Fence(CORNER), start, (100, 100), end) == [was_inside - is_inside, 0]
 
 
 def test_a_closed_line_has_no_ends_to_be_drawn_out() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import threading
 import time
@@ -224,6 +225,11 @@ def _empty(folder: Path) -> str:
     return str(folder / "x.mp4")
 
 
+def _pipe(folder: Path) -> str:
+    os.mkfifo(folder / "x.mp4")
+    return str(folder / "x.mp4")
+
+
 def _sound(folder: Path) -> str:
     path = folder / "x.wav"
     with av.open(str(path), "w") as container:
@@ -242,6 +248,7 @@ def _sound(folder: Path) -> str:
         (str, "is a folder; write source_type IMG_DIR"),
         (_garbage, "this is not a video that can be read"),
         (_empty, "this is not a video that can be read"),
+        (_pipe, "is a pipe or a device, not a file; copy it into a file"),
         (_sound, "has no video stream|is not a video that can be read"),
     ],
 )

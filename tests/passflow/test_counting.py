@@ -37,14 +37,14 @@ def test_the_six_are_counted(polygons: tuple[np.ndarray, ...], backwards: bool, 
 def test_a_glimpse_is_nobody_however_many_frames_it_lasts() -> None:
     counter = FlowCounter(())
     for number in range(20):
-        counter.look(Detections.from_arrays([[10, 10, 60, 200]], [0.9], [0]), clock_s=number / 25, size_wh=(640, 360))
+        counter.look(Detections.from_arrays([[100, 60, 150, 250]], [0.9], [0]), clock_s=number / 25, size_wh=(640, 360))
     assert counter.tally == Tally()
 
 
 def test_a_new_beginning_forgets_who_is_there_and_keeps_the_totals() -> None:
     counter = FlowCounter(())
     for number in range(30):
-        counter.look(Detections.from_arrays([[10, 10, 60, 200]], [0.9], [0]), clock_s=number / 10, size_wh=(640, 360))
+        counter.look(Detections.from_arrays([[100, 60, 150, 250]], [0.9], [0]), clock_s=number / 10, size_wh=(640, 360))
     assert counter.tally == Tally(current=1, came=1, went=0)
     counter.restart()
     counter.look(Detections.empty(), clock_s=100.0, size_wh=(320, 180))

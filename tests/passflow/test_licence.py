@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -121,6 +123,39 @@ def test_a_server_of_another_kind_is_a_reason(house: House) -> None:
     house.set(LICENSE_SERVER=f"http://127.0.0.1:{house._server.server_port}/docs")
     lost = house.authorizer(house.key())
     assert not lost.authorization() and not house.path.exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 403 X\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nabc",
+        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 502 X\r\nContent-Length: 99\r\n\r\n<html>",
+        b"HTTP/1.1 302 X\r\nLocation: /license\r\nContent-Length: 0\r\n\r\n",
+        b"\0" * 100,
+    ],
+    ids=["cut off refusal", "no chunks", "cut off page", "redirect", "zeros"],
+)
+def test_a_broken_answer_is_a_reason_and_a_redirect_is_not_followed(house: House, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        house.set(LICENSE_SERVER=f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as request:
+                while request.readline().strip():
+                    pass
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                request.read()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        lost = house.authorizer(house.key())
+        assert not lost.authorization()
+        thread.join()
+    assert ("correct license_server" in lost.reason or "cannot be asked" in lost.reason) and not house.path.exists()
+    assert unauthorised() == lost.reason
 
 
 def test_an_altered_licence_is_refused_and_the_server_not_asked(house: House) -> None:
@@ -266,6 +301,18 @@ def test_nonsense_is_refused_and_never_raises(house: House, arguments: tuple[str
     odd = Authorizer(*arguments)
     assert odd.authorization() is False
     assert odd.reason and unauthorised() == odd.reason
+
+
+def test_a_path_that_cannot_be_used_is_said_with_its_cure_and_a_pipe_is_not_waited_for(
+    house: House, tmp_path: Path
+) -> None:
+    pipe, new = tmp_path / "pipe", house.key()
+    os.mkfifo(pipe)
+    house.set(LICENSE_PUBLIC_KEY=SigningKey(house.state).public_text)
+    for path, words in ((pipe, "it is no JSON"), (tmp_path, "file that this user may"), ("/proc/no/lic", "/proc/no")):
+        odd = Authorizer(new.key.app_key, new.app_secret, new.key.service_key, path)
+        assert not odd.authorization()
+        assert words in odd.reason and ("; name a file" in odd.reason or path == pipe)
 
 
 def test_an_authorizer_that_was_only_made_decides_nothing(house: House) -> None:

@@ -165,6 +165,13 @@ _VAIN: list[tuple[RuleDefault, dict[str, Any], str, str]] = [
     ("flow", {"OccupancyAbove": 5}, "OccupancyAbove", "areas by rules only"),
     ("area", {"Mode": "touch", "Events": ["enter"]}, "Events", "areas by rules only"),
     ("area", {"ReportInterval": 5}, "ReportInterval", "passenger flow only"),
+    ("area", {"Direction": "both"}, "Direction", "has a meaning for tripwires by rules only"),
+    ("flow", {"Direction": "both"}, "Direction", "tripwires by rules only"),
+    ("cross", {"Mode": "touch", "Direction": "both"}, "Direction", "tripwires by rules only"),
+    ("cross", {"Anchor": "box"}, "Anchor", "areas by rules only"),
+    ("flow", {"Anchor": "box"}, "Anchor", "areas by rules only"),
+    ("area", {"Mode": "touch", "Cooldown": 5}, "Cooldown", "has a meaning without Mode touch only"),
+    ("cross", {"Mode": "touch", "Picture": "best"}, "Picture", "without Mode touch only"),
     ("cross", {"ReportEvents": False}, "ReportEvents", "passenger flow only"),
     ("area", {"Lines": [BENT]}, "Lines", 'this algorithm watches areas; add "Mode": "cross"'),
     ("flow", {"Mode": "touch"}, "Mode", "got 'touch', which counts nobody"),
@@ -235,7 +242,8 @@ def test_the_examples_of_the_manual_are_tasks(example: dict[str, Any]) -> None:
     name = frames.KNOWN_TYPES[example["Type"]]
     built = plugins.build(name, stream_path="", data=frames.task(body), port=1, index=0)
     assert isinstance(built, plugin_api.GraphOverrides)
-    assert spec(built.filters[0]).kind is (RuleKind.CROSS if name == "tripwire" else RuleKind.AREA)
+    kinds = {"tripwire": RuleKind.CROSS, "passenger_flow": RuleKind.FLOW}
+    assert spec(built.filters[0]).kind is kinds.get(name, RuleKind.AREA)
 
 
 def test_the_manual_has_examples() -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from streamserver.core.processes import die_with_parent
+from streamserver.core.processes import die_with_starter
 from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
 
 BEAT_S = 0.05
@@ -102,7 +102,7 @@ class Actor:
 
 def main() -> int:
     faulthandler.enable()
-    die_with_parent(int(os.environ["STREAMSERVER_PARENT_PID"]))
+    die_with_starter()
     role, run, behaviour = sys.argv[1:4]
     with Path("starts").open("a") as file:
         file.write(f"{role} {behaviour}\n")

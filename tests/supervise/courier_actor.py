@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from streamserver.core.leftovers import DRAINED_FILE, STATUS_FILE, Drained, mark_drained, read_list
-from streamserver.core.processes import die_with_parent
+from streamserver.core.processes import die_with_starter
 from streamserver.core.status import CourierStatus
 from tests.supervise.actor import BEAT_S
 
@@ -41,7 +41,7 @@ def behaviour() -> str:
 
 def main() -> int:
     faulthandler.enable()
-    die_with_parent(int(os.environ["STREAMSERVER_PARENT_PID"]))
+    die_with_starter()
     name, _, rest = behaviour().partition(":")
     status = CourierStatus(pid=os.getpid(), ready=True)
     held = b"x" * (1_000_000 * int(rest)) if name == "swell" else b""

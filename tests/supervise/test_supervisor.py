@@ -272,7 +272,7 @@ def test_a_foreign_engine_waits_for_its_client_and_needs_no_status(make_house: M
     house.open()
     key = house.create()
     house.wait_for(key, TaskState.RUNNING)
-    assert house.starts(key) == ["client work", "engine mute"]
+    wait_until(lambda: house.starts(key) == ["client work", "engine mute"], "both have begun, the client first")
 
 
 def test_a_task_that_cannot_be_prepared_fails_with_the_reason(make_house: MakeHouse) -> None:
@@ -314,11 +314,9 @@ def test_nobody_is_started_again_for_a_full_disk(
         house.open()
         key = house.create()
         wait_until(lambda: (r := house.record(key)) and "No space left" in r.reason, "the reason is shown")
-        record = house.record(key)
-        assert record is not None
+        record = house.wait_for(key, TaskState.RUNNING if behaviour == "hang" else TaskState.STARTING)
         assert record.reason.startswith(f"{house.folder(key)}: No space left on device; check the disk's free space")
         assert record.restarts == 0
-        assert record.state is (TaskState.RUNNING if behaviour == "hang" else TaskState.STARTING)
         pids = house.pid(key, "engine"), house.pid(key, "client")
         house.wait_rounds(30)
         assert (house.pid(key, "engine"), house.pid(key, "client")) == pids

@@ -107,7 +107,7 @@ def test_another_source_or_number_of_algorithms_is_refused(new: dict[str, Any], 
 
 def test_the_default_said_aloud_is_no_change() -> None:
     old = request(1)
-    require_updatable(old, changed(old, Extend={"Loop": 1, "Transport": "auto"}), Settings())
+    require_updatable(old, changed(old, Extend={"Loop": 1, "Fps": 25, "Transport": "auto"}), Settings())
 
 
 def test_a_sophon_stream_program_takes_only_what_its_client_needs(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from flask.testing import FlaskClient
 
 from streamserver.core import errors
 from streamserver.core.alarm_requests import DeadRequest, ReplayRequest
-from streamserver.core.messages import CreateRequest, ExtendOptions
+from streamserver.core.extend_options import ExtendOptions
+from streamserver.core.messages import CreateRequest
 from streamserver.core.replies import DeadAlarm, DeadReply, ListReply, ReplayReply, TaskEntry
 from streamserver.web.openapi import error_table
 

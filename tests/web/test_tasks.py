@@ -253,7 +253,15 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
         "Revision": 3,
         "Detector": "motion",
         "Algorithms": [
-            {"Type": 1, "Name": "tripwire", "Port": 10001, "Path": "/flask_test/0", "Events": 3, "Totals": None},
+            {
+                "Type": 1,
+                "Name": "tripwire",
+                "Port": 10001,
+                "Path": "/flask_test/0",
+                "Events": 3,
+                "Totals": None,
+                "LeftOut": "",
+            },
             {
                 "Type": 6,
                 "Name": "area_intrusion",
@@ -261,6 +269,7 @@ def test_a_running_task_says_what_its_processes_say(client: FlaskClient, store: 
                 "Path": "/flask_test/1",
                 "Events": 2,
                 "Totals": {"In": 2},
+                "LeftOut": "everybody, outside the schedule",
             },
         ],
     }
@@ -382,6 +391,7 @@ def _running(client: FlaskClient, store: TaskStore, settings: Settings) -> str:
         frames=2500,
         dropped=7,
         detector="motion",
+        left_out={"1": "everybody, outside the schedule"},
         revision=4,
     ).write(folder / ENGINE_FILE)
     said = ClientStatus(

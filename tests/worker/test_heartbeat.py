@@ -33,6 +33,7 @@ def snapshot(frames: int = 0, loop: int = 0) -> Snapshot:
         dropped=3,
         loop=loop,
         detector="motion",
+        left_out={"1": "objects for their size: one"},
     )
 
 
@@ -55,6 +56,7 @@ def test_a_beat_says_everything_and_no_secret(task_dir: Path) -> None:
     assert (status.run, status.pid, status.ready, status.source) == ("key", os.getpid(), True, "reconnecting")
     assert (status.frames, status.dropped, status.reconnects, status.loop) == (7, 3, 2, 4)
     assert (status.detector, status.error) == ("motion", "")
+    assert status.left_out == {"1": "objects for their size: one"}
     assert status.source_reason == "rtsp://***@cam/1 is away"
 
 

@@ -19,6 +19,7 @@ untold, and what lasts, as ``DWELL``, is told when the schedule opens and it is 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +27,7 @@ import numpy as np
 
 from streamserver.core.events import IN, OUT, Kind, RuleEvent
 from streamserver.geometry.rules.conditions import Qualifier
-from streamserver.geometry.rules.pacing import Pacing, Sighting
+from streamserver.geometry.rules.pacing import MOST_REMEMBERED, Pacing, Sighting
 from streamserver.geometry.rules.rule import RuleFrame, RuleSpec
 from streamserver.geometry.rules.zone import Zone
 
@@ -68,7 +69,7 @@ class AreaRule:
         self._zone = Zone(spec.include, anchor=spec.anchor, share=spec.share)
         self._repeats = Pacing(every=spec.every, cooldown_s=spec.cooldown_s, rearm_s=spec.rearm_s)
         self._cooling = Pacing(every=1, cooldown_s=spec.cooldown_s, rearm_s=spec.rearm_s)
-        self._visitors: dict[int, _Visitor] = {}
+        self._visitors: dict[int, _Visitor] = {}  # those seen longest ago come first
         self._frame = 0
 
     def __len__(self) -> int:
@@ -102,6 +103,16 @@ class AreaRule:
         events += self._crowd(inside, frame) if crowded else []
         return [replace(event, count=len(inside)) for event in events]
 
+    def end(self, frame: RuleFrame) -> list[RuleEvent]:
+        """Nothing comes after ``frame``: who was in and had gone by then has left."""
+        if not self._qualifier.on(frame):
+            return []
+        gone = [one for one in self._visitors.values() if not one.seen.is_recent(self._frame, frame.clock_s)]
+        for visitor in gone:
+            self._end_stay(visitor, frame)
+        count = len(self._inside_now(frame))
+        return [replace(event, count=count) for visitor in gone for event in self._flush(visitor, None, frame)]
+
     def _follow_all(self, frame: RuleFrame) -> dict[int, int]:
         """Moves all on who are seen; returns their rows by identity."""
         identities, boxes = frame.identities.tolist(), frame.detections.boxes_xyxy
@@ -124,18 +135,20 @@ class AreaRule:
     def _follow(self, frame: RuleFrame, row: int, place: int | None) -> None:
         """Moves one on; ``place`` is where it came in, if it was not in before, and ``None`` if it is not in now."""
         now = Sighting(self._frame, frame.clock_s)
-        visitor = self._visitors.setdefault(int(frame.identities[row]), _Visitor(now))
+        identity = int(frame.identities[row])
+        visitor = self._visitors.pop(identity, None) or _Visitor(now)
+        self._visitors[identity] = visitor
         visitor.seen = now
         visitor.frames += 1
         stay = visitor.stay
         if place is None:
             self._end_stay(visitor, frame)
         elif stay is None:
-            visitor.stay = _Stay(frame.clock_s, _appearance(frame, row, place), now, frames=1)
+            visitor.stay = _Stay(frame.clock_s, frame.event(row, Kind.INSIDE, place=place), now, frames=1)
             if self._frame > 1:
                 visitor.waiting.append(replace(visitor.stay.latest, kind=Kind.ENTER, direction=IN))
         else:
-            stay.latest, stay.seen = _appearance(frame, row, stay.latest.place), now
+            stay.latest, stay.seen = frame.event(row, Kind.INSIDE, place=stay.latest.place), now
             stay.frames += 1
 
     def _end_stay(self, visitor: _Visitor, frame: RuleFrame) -> None:
@@ -148,20 +161,22 @@ class AreaRule:
 
     def _forget(self, frame: RuleFrame) -> list[_Visitor]:
         """Drops those who are gone; returns those of them of whom something is to be told."""
-        gone = [
-            identity
-            for identity, visitor in self._visitors.items()
-            if visitor.seen.is_gone(self._frame, frame.clock_s, self._spec.rearm_s)
-        ]
-        visitors = [self._visitors.pop(identity) for identity in gone]
-        for visitor in visitors:
-            self._end_stay(visitor, frame)
-        return visitors
+        gone = []
+        while self._visitors:
+            identity, visitor = next(iter(self._visitors.items()))
+            is_gone = visitor.seen.is_gone(self._frame, frame.clock_s, self._spec.rearm_s)
+            if not is_gone and len(self._visitors) <= MOST_REMEMBERED:
+                break
+            self._end_stay(self._visitors.pop(identity), frame)
+            gone.append(visitor)
+        return gone
 
     def _inside_now(self, frame: RuleFrame) -> list[RuleEvent]:
         """Those who are in, as they were last seen there."""
-        stays = [visitor.stay for visitor in self._visitors.values() if self._is_sure(visitor)]
-        return [stay.latest for stay in stays if stay and stay.seen.is_recent(self._frame, frame.clock_s)]
+        recent = itertools.takewhile(
+            lambda visitor: visitor.seen.is_recent(self._frame, frame.clock_s), reversed(self._visitors.values())
+        )
+        return [visitor.stay.latest for visitor in recent if visitor.stay and self._is_sure(visitor)]
 
     def _is_sure(self, visitor: _Visitor) -> bool:
         return visitor.frames >= self._spec.first
@@ -196,7 +211,7 @@ class AreaRule:
             if visitor.withheld:
                 continue
             if row is not None and event.kind is Kind.ENTER:
-                event = replace(_appearance(frame, row, event.place), kind=Kind.ENTER, direction=IN)
+                event = replace(frame.event(row, Kind.ENTER, place=event.place), direction=IN)
             yield event if row is None else replace(event, row=row)
 
     def _has_cooled(self, identity: int, kind: Kind, frame: RuleFrame) -> bool:
@@ -214,18 +229,3 @@ class AreaRule:
             return []
         lefts, tops, rights, bottoms = zip(*(event.box_xyxy for event in inside), strict=True)
         return [RuleEvent(kind=Kind.OCCUPANCY, box_xyxy=(min(lefts), min(tops), max(rights), max(bottoms)))]
-
-
-def _appearance(frame: RuleFrame, row: int, place: int) -> RuleEvent:
-    """The object of a row as an event says it."""
-    objects = frame.detections
-    left, top, right, bottom = (round(value) for value in objects.boxes_xyxy[row].tolist())
-    return RuleEvent(
-        kind=Kind.INSIDE,
-        place=place,
-        track_id=int(frame.identities[row]),
-        row=row,
-        class_id=int(objects.class_ids[row]),
-        score=float(objects.scores[row]),
-        box_xyxy=(left, top, right, bottom),
-    )

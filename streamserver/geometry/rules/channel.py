@@ -51,6 +51,7 @@ class ChannelRules:
 
     def __init__(self, entries: Sequence[Entry], before: ChannelRules | None = None) -> None:
         self.entries = tuple(entries)
+        self._last: RuleFrame | None = before._last if before is not None else None
         known = before.remembering() if before is not None else []
         self._watchers = [_watcher_of(entry, known) for entry in self.entries]
         if not any(entry.is_rule for entry in self.entries):
@@ -66,8 +67,17 @@ class ChannelRules:
         """How many objects the rules remember."""
         return sum(len(one) for one in self._watchers if not isinstance(one, ObjectFilter))
 
+    def end(self) -> list[RuleEvent]:
+        """What the rules still have to tell when the source has ended or is interrupted; ``reset`` comes next."""
+        if self._last is None:
+            return []
+        last, self._last = self._last, None
+        rules = [(i, one) for i, one in enumerate(self._watchers) if not isinstance(one, ObjectFilter)]
+        return [dataclasses.replace(event, rule=number) for number, rule in rules for event in rule.end(last)]
+
     def reset(self) -> None:
         """Forgets all objects: what comes next has nothing to do with what was."""
+        self._last = None
         if self._linker is not None:
             self._linker.reset()
         for watcher in self._watchers:
@@ -101,6 +111,7 @@ class ChannelRules:
             detections=detections,
             identities=self._identities(detections, clock_s, size_wh),
         )
+        self._last = frame
         kept = np.zeros(len(detections), dtype=np.bool_)
         events: list[RuleEvent] = []
         areas: list[Points] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from streamserver.core.arrays import Detections
 from streamserver.geometry.rules.rule import Conditions, RuleFrame
 from streamserver.geometry.rules.zone import Zone
 
@@ -46,8 +47,7 @@ class Qualifier:
 
     def on(self, frame: RuleFrame) -> bool:
         """True if anything is to be told at the frame's time."""
-        schedule = self._conditions.schedule
-        return schedule is None or schedule.is_on(frame.timestamp_us)
+        return not self._conditions.is_shut(frame.timestamp_us)
 
     def qualifying(self, frame: RuleFrame) -> Mask:
         """Which objects of the frame matter, bool (n,), at whatever time. Once for each processed frame."""
@@ -57,7 +57,8 @@ class Qualifier:
         """Like ``qualifying``, without regard to excluded areas; once for each processed frame."""
         objects, classes = frame.detections, self._conditions.classes
         wanted = np.ones(len(objects), dtype=np.bool_) if classes is None else np.isin(objects.class_ids, classes)
-        return wanted & self._sized(frame) & self._reached(frame, wanted)
+        small, large = wrong_sizes(objects, self._conditions)
+        return wanted & ~small & ~large & self._reached(frame, wanted)
 
     def excluded(self, frame: RuleFrame) -> Mask:
         """Which objects of the frame are in an excluded area, bool (n,); once for each processed frame."""
@@ -74,13 +75,6 @@ class Qualifier:
         _forget(self._excluded, frame.clock_s)
         return now
 
-    def _sized(self, frame: RuleFrame) -> Mask:
-        boxes = frame.detections.boxes_xyxy
-        sides = boxes[:, 2:] - boxes[:, :2]
-        small: Mask = sides.max(axis=1, initial=0) < self._conditions.min_px
-        large: Mask = sides.min(axis=1, initial=np.inf) > (self._conditions.max_px or np.inf)
-        return ~(small | large)
-
     def _reached(self, frame: RuleFrame, wanted: Mask) -> Mask:
         thresholds = self._conditions.thresholds
         if not thresholds:
@@ -94,6 +88,14 @@ class Qualifier:
                 reached[row] = True
         _forget(self._confident, frame.clock_s)
         return reached
+
+
+def wrong_sizes(objects: Detections, conditions: Conditions) -> tuple[Mask, Mask]:
+    """Which of n objects are too small, and which too large, bool (n,) each."""
+    sides = objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2]
+    small = sides.max(axis=1, initial=0) < conditions.min_px
+    large = sides.min(axis=1, initial=np.inf) > (conditions.max_px or np.inf)
+    return small, large
 
 
 def _forget(seen_s: dict[int, float], clock_s: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,6 +57,10 @@ class CrossingRule:
         ]
         return sorted(events, key=lambda event: event.row)
 
+    def end(self, frame: RuleFrame) -> list[RuleEvent]:
+        """Nothing: who has crossed is told while it is there."""
+        return []
+
     def _told(self, frame: RuleFrame, place: int, watch: LineWatch, counted: npt.NDArray[np.bool_]) -> list[RuleEvent]:
         objects = frame.detections
         crossings = watch.update(
@@ -62,6 +68,7 @@ class CrossingRule:
             frame.identities,
             objects.boxes_xyxy,
             frame.size_wh,
+            clock_s=frame.clock_s,
             born_xyxy=objects.born_xyxy,
             counted=counted,
         )
@@ -70,7 +77,7 @@ class CrossingRule:
             direction = _direction(crossing, self.spec.direction_xy, both_ways=self.spec.both_ways)
             key = int(frame.identities[crossing.row]), f"{place}:{direction}"
             if direction and self._pacing.allows(key, frame.step, frame.clock_s):
-                told.append(_event(frame, crossing.row, place, direction))
+                told.append(replace(frame.event(crossing.row, Kind.CROSS, place=place), direction=direction))
         return told
 
 
@@ -82,18 +89,3 @@ def _direction(crossing: Crossing, arrow_xy: PointXy, *, both_ways: bool) -> str
     if way > 0:
         return IN
     return OUT if both_ways else ""
-
-
-def _event(frame: RuleFrame, row: int, place: int, direction: str) -> RuleEvent:
-    objects = frame.detections
-    left, top, right, bottom = np.rint(objects.boxes_xyxy[row]).astype(int).tolist()
-    return RuleEvent(
-        kind=Kind.CROSS,
-        place=place,
-        track_id=int(frame.identities[row]),
-        row=row,
-        class_id=int(objects.class_ids[row]),
-        score=float(objects.scores[row]),
-        box_xyxy=(left, top, right, bottom),
-        direction=direction,
-    )

@@ -14,6 +14,10 @@ MISSED_S = 1.0
 """The same in seconds, where frames are many."""
 
 
+MOST_REMEMBERED = 10_000
+"""However long ``rearm_s`` is, a rule remembers at most so many objects: those unseen for longest count as gone."""
+
+
 @dataclass(slots=True)
 class Sighting:
     """When an object was last there: by the number of the frame among those its rule has seen, and by ``clock_s``."""
@@ -51,7 +55,7 @@ class Pacing:
         self._every = max(0, every)
         self._cooldown_s = cooldown_s
         self._rearm_s = rearm_s
-        self._told: dict[int, _Told] = {}
+        self._told: dict[int, _Told] = {}  # those seen longest ago come first
         self._frame = 0
 
     def __len__(self) -> int:
@@ -69,14 +73,14 @@ class Pacing:
         """
         self._frame += 1
         for identity in identities:
-            if (told := self._told.get(int(identity))) is not None:
+            if (told := self._told.pop(int(identity), None)) is not None:
+                self._told[int(identity)] = told
                 told.seen = Sighting(self._frame, frame.clock_s)
-        gone = [
-            identity
-            for identity, told in self._told.items()
-            if told.seen.is_gone(self._frame, frame.clock_s, self._rearm_s)
-        ]
-        for identity in gone:
+        while self._told:
+            identity, told = next(iter(self._told.items()))
+            is_gone = told.seen.is_gone(self._frame, frame.clock_s, self._rearm_s)
+            if not is_gone and len(self._told) <= MOST_REMEMBERED:
+                return
             del self._told[identity]
 
     def allows(self, key: tuple[int, str], step: int, clock_s: float) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from streamserver.core.slips import nearest
 from streamserver.geometry.lines import PointXy
 
 _MOST = 2.0**63
@@ -41,6 +42,16 @@ def read_object(value: Any, path: str) -> Mapping[str, Any]:
     return value
 
 
+def read_ours(value: Any, path: str, known: Iterable[str]) -> Mapping[str, Any]:
+    """An object that only we know, so that a key that is not ``known`` is a slip."""
+    entry = read_object(value, path)
+    for key in entry.keys() - set(known):
+        near = nearest(str(key), known)
+        cure = f"did you mean '{near}'?" if near else f"known are {', '.join(sorted(known))}"
+        raise SpecError(f"{path}.{key}", "is no key here", cure=cure)
+    return entry
+
+
 def read_list(entry: Mapping[str, Any], key: str, path: str) -> list[Any]:
     """A list that has to be there; ``path`` is the entry's or the list's own."""
     value = entry.get(key)
@@ -48,6 +59,14 @@ def read_list(entry: Mapping[str, Any], key: str, path: str) -> list[Any]:
         problem = "is missing" if key not in entry else f"expected a list, got {value!r}"
         raise SpecError(path if path.endswith(key) else f"{path}.{key}", problem)
     return value
+
+
+def read_some(entry: Mapping[str, Any], key: str, path: str) -> list[Any]:
+    """A list as ``read_list`` reads it that has a member at least: without any, nothing would ever be reported."""
+    values = read_list(entry, key, path)
+    if not values:
+        raise SpecError(path if path.endswith(key) else f"{path}.{key}", "expected one at least, got an empty list")
+    return values
 
 
 def read_whole(

@@ -52,6 +52,20 @@ class RuleFrame:
     detections: Detections
     identities: npt.NDArray[np.int64]
 
+    def event(self, row: int, kind: Kind, *, place: int = 0) -> RuleEvent:
+        """What has happened to the object of a row, which is told as it is in this frame."""
+        objects = self.detections
+        left, top, right, bottom = (round(value) for value in objects.boxes_xyxy[row].tolist())
+        return RuleEvent(
+            kind=kind,
+            place=place,
+            track_id=int(self.identities[row]),
+            row=row,
+            class_id=int(objects.class_ids[row]),
+            score=float(objects.scores[row]),
+            box_xyxy=(left, top, right, bottom),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conditions:
@@ -73,6 +87,10 @@ class Conditions:
     max_px: float = 0.0
     schedule: WeeklySchedule | None = None
     exclude: tuple[Polygon, ...] = ()
+
+    def is_shut(self, timestamp_us: int) -> bool:
+        """True if ``timestamp_us``, microseconds since the epoch, is outside the schedule; 0, no time, never is."""
+        return self.schedule is not None and not self.schedule.is_on(timestamp_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,6 +144,9 @@ class Rule(Protocol):
 
     def update(self, frame: RuleFrame) -> list[RuleEvent]:
         """Takes the next processed frame; returns what has happened, with ``rule`` 0 and rows of ``frame``."""
+
+    def end(self, frame: RuleFrame) -> list[RuleEvent]:
+        """What is still to be told where nothing follows ``frame``, the last one, with ``row`` -1; before ``reset``."""
 
     def reset(self) -> None:
         """Forgets everything: what comes next has nothing to do with what was."""

@@ -23,7 +23,9 @@ from streamserver.geometry.rules.reading import (
     read_direction,
     read_list,
     read_object,
+    read_ours,
     read_real,
+    read_some,
     read_whole,
     real_number,
     whole_number,
@@ -34,6 +36,9 @@ from streamserver.geometry.rules.weekly import MINUTES_A_DAY, WeeklySchedule, We
 RULE_KEY = "rule"
 CONDITIONS_KEY = "conditions"
 
+_RULE_KEYS = {one.name for one in dataclasses.fields(RuleSpec)} - {"conditions", "direction_xy"} | {"direction"}
+_CONDITION_KEYS = {one.name for one in dataclasses.fields(Conditions)}
+_SCHEDULE_KEYS = {"zone", "windows"}
 _ANCHORS = ("foot", "center", "box", "share")
 _AREA_EVENTS = (Kind.ENTER, Kind.LEAVE, Kind.INSIDE, Kind.DWELL, Kind.OCCUPANCY)
 _FEWEST_CORNERS = 3
@@ -53,7 +58,7 @@ def parse_conditions(entry: Mapping[str, Any], path: str) -> Conditions:
     if CONDITIONS_KEY not in entry:
         return Conditions()
     path = f"{path}.{CONDITIONS_KEY}"
-    value = read_object(entry[CONDITIONS_KEY], path)
+    value = read_ours(entry[CONDITIONS_KEY], path, _CONDITION_KEYS)
     schedule = value.get("schedule")
     return Conditions(
         classes=_classes(value["classes"], f"{path}.classes") if value.get("classes") is not None else None,
@@ -79,7 +84,7 @@ def parse_rule(entry: Mapping[str, Any], path: str) -> RuleSpec:
     """
     conditions = _with_classes_of(entry, parse_conditions(entry, path), path)
     path = f"{path}.{RULE_KEY}"
-    value = read_object(entry[RULE_KEY], path)
+    value = read_ours(entry[RULE_KEY], path, _RULE_KEYS)
     usual = RuleSpec(kind=RuleKind.CROSS)
     spec = RuleSpec(
         kind=_kind(value, path),
@@ -131,7 +136,7 @@ def _kind(value: Mapping[str, Any], path: str) -> RuleKind:
 
 
 def _classes(value: Any, path: str) -> tuple[int, ...]:
-    if not isinstance(value, list):
+    if not isinstance(value, list) or not value:
         raise SpecError(path, f"expected a list of class numbers, got {value!r}")
     return tuple(whole_number(number, f"{path}[{i}]") for i, number in enumerate(value))
 
@@ -150,7 +155,7 @@ def _thresholds(value: Any, path: str) -> dict[int, float]:
 
 
 def _schedule(value: Any, path: str) -> WeeklySchedule:
-    entry = read_object(value, path)
+    entry = read_ours(value, path, _SCHEDULE_KEYS)
     zone = entry.get("zone")
     try:
         if not isinstance(zone, str) or not zone:
@@ -160,13 +165,13 @@ def _schedule(value: Any, path: str) -> WeeklySchedule:
         raise SpecError(
             f"{path}.zone", f"there is no time zone {zone!r}", cure="write one such as 'Europe/Berlin'"
         ) from e
-    windows = read_list(entry, "windows", f"{path}.windows")
+    windows = read_some(entry, "windows", f"{path}.windows")
     return WeeklySchedule(place, tuple(_window(one, f"{path}.windows[{i}]") for i, one in enumerate(windows)))
 
 
 def _window(value: Any, path: str) -> WeeklyWindow:
-    entry = read_object(value, path)
     limits = {"day": (0, _DAYS - 1), "start": (0, MINUTES_A_DAY - 1), "end": (1, MINUTES_A_DAY)}
+    entry = read_ours(value, path, limits)
     numbers = {key: read_whole(entry, key, path) for key in limits}
     for key, (least, most) in limits.items():
         if not least <= numbers[key] <= most:
@@ -177,7 +182,7 @@ def _window(value: Any, path: str) -> WeeklyWindow:
 def _events(value: Mapping[str, Any], path: str) -> frozenset[Kind]:
     if "events" not in value:
         return RuleSpec(kind=RuleKind.AREA).events
-    names = read_list(value, "events", f"{path}.events")
+    names = read_some(value, "events", f"{path}.events")
     for i, name in enumerate(names):
         if name not in tuple(_AREA_EVENTS):
             known = ", ".join(_AREA_EVENTS)

@@ -32,6 +32,9 @@ _NEW_COST_LIMIT = 0.7
 _GROWN_COST_LIMIT = 0.7
 _DUPLICATE_DISTANCE = 0.15
 
+_GROWTH_PER_S, _MOST_GROWTH = 2.5, 1.25
+"""Somebody on foot goes about two widths of its box in a second; what is grown more meets its neighbours."""
+
 Indices = npt.NDArray[np.intp]
 
 
@@ -47,8 +50,9 @@ class ByteTrackOptions:
         high_thresh: a detection starts a track from this score on.
         match_thresh: the largest distance, 1 - IoU, of a first match.
         correct_box: round output boxes to whole pixels and clip them to the frame.
-        growth: how much of its width and height each side of a box gains for the last round. Small things that move by
-            more than their own size between two frames, such as number plates, need more.
+        growth: how much of its width and height each side of a box gains for the last round, at least: with more than
+            0.2 s between two frames it is more, up to 1.25. Small things that move by more than their own size between
+            two frames, such as number plates, need more.
         agnostic: let detections continue tracks of another class; a track keeps the class it began with either way.
     """
 
@@ -125,23 +129,32 @@ class ByteTracker:
         self.options = options
         self._next_id = next_id
         self._step = 0
+        self._clock_s, self._passed_s = 0.0, 0.0
         self._tracks = _Tracks.start(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), step=0)
 
     def __len__(self) -> int:
         """Tracks remembered: visible, lost and not yet confirmed."""
         return len(self._tracks.ids)
 
-    def update(self, detections: Detections, size_wh: tuple[int, int]) -> Detections:
+    def update(self, detections: Detections, size_wh: tuple[int, int], clock_s: float = 0.0) -> Detections:
         """Takes the detections of the next processed frame and returns those that belong to confirmed tracks.
+
+        Args:
+            detections: all of the frame's.
+            size_wh: of the frame.
+            clock_s: the source's own time; always 0 where nobody knows it.
 
         Returns:
             The tracked rows in the order of the input, each with its box, score and corners, the class its track
             began with and its track id (above 0), and for tracks told of for the first time where they were born.
         """
-        return self.track(detections, size_wh)[0]
+        return self.track(detections, size_wh, clock_s)[0]
 
-    def track(self, detections: Detections, size_wh: tuple[int, int]) -> tuple[Detections, Indices]:
+    def track(
+        self, detections: Detections, size_wh: tuple[int, int], clock_s: float = 0.0
+    ) -> tuple[Detections, Indices]:
         """As ``update``, with the rows of ``detections`` that were tracked, growing."""
+        self._passed_s, self._clock_s = clock_s - self._clock_s, clock_s
         self._step += 1
         if not len(self) and not len(detections):
             return detections, np.zeros(0, dtype=np.intp)
@@ -195,7 +208,7 @@ class ByteTracker:
 
         For what has just begun or stopped moving is not where it is expected.
         """
-        share = self.options.growth
+        share = max(self.options.growth, min(_GROWTH_PER_S * self._passed_s, _MOST_GROWTH))
         found = _grow(detections.boxes_xyxy.astype(np.float64), share)
         places = cxcywh_to_xyxy(self._tracks.motion.position), self._tracks.measured_xyxy
         return self._by_class(1 - np.maximum(*(iou_matrix(_grow(boxes, share), found) for boxes in places)), detections)

@@ -27,11 +27,14 @@ def spec(*lines: np.ndarray, **keys: object) -> RuleSpec:
     return replace(RuleSpec(kind=RuleKind.CROSS, lines=lines or (UPRIGHT,), both_ways=True, every=1), **keys)  # type: ignore[arg-type]
 
 
-def walk(rule: CrossingRule, feet: Sequence[PointXy | None], *, start: int = 0, **keys: float) -> list[RuleEvent]:
-    """The events of identity 7, ten frames a second."""
+def walk(
+    rule: CrossingRule, feet: Sequence[PointXy | None], *, start: int = 0, fps: float = 10, **keys: float
+) -> list[RuleEvent]:
+    """The events of identity 7."""
     events = []
     for step, foot in enumerate(feet, start):
-        events += rule.update(rule_frame(step, {} if foot is None else {7: person(*foot, **keys)}))
+        seen = {} if foot is None else {7: person(*foot, **keys)}
+        events += rule.update(rule_frame(step, seen, clock_s=step / fps))
     return events
 
 
@@ -197,7 +200,21 @@ def test_who_is_first_seen_on_the_line_comes_from_the_side_of_its_foot(feet: lis
 def test_who_is_first_seen_with_its_box_on_the_line_and_moves_on_quickly_comes_from_there(
     feet: list[PointXy], told: list[str]
 ) -> None:
-    assert ways(walk(CrossingRule(spec()), feet, width=40)) == told
+    assert ways(walk(CrossingRule(spec()), feet, width=40, fps=2)) == told
+
+
+@pytest.mark.parametrize(("after", "told"), [([], []), ([(0, 390)], []), ([(90, 390)], ["in"])])
+def test_an_arm_that_reaches_in_crosses_nothing_before_it_is_more(
+    after: list[tuple[float, float]], told: list[str]
+) -> None:
+    rule = CrossingRule(spec(polygon((100, 300), (700, 300)), direction_xy=(0, 1)))
+    edges = [(0, 200), (0, 250), (0, 350), (0, 250), (0, 350), (0, 390), *after]
+    frames = [rule_frame(step, {7: (380, top, 480, bottom)}) for step, (top, bottom) in enumerate(edges)]
+    assert ways([event for frame in frames for event in rule.update(frame)]) == told
+
+
+def test_nobody_comes_from_farther_than_it_can_have_run() -> None:
+    assert walk(CrossingRule(spec()), path(385, 355, 325), width=40, fps=10) == []
 
 
 LEVEL = polygon((100, 300), (700, 300))
@@ -211,7 +228,7 @@ LEVEL = polygon((100, 300), (700, 300))
         ([(220, 320), (220, 320), (170, 270), (170, 270)], ["out"]),
         ([(220, 320), (220, 320), (220, 270)] + 30 * [(220, 270)], ["out"]),
         ([(190, 290), (190, 290), (250, 320)], ["in"]),
-        ([(0, 320), (0, 320), (0, 250)], ["out"]),
+        ([(0, 320), (0, 320), (0, 250), (0, 250), (30, 250)], ["out"]),
     ],
     ids=["hidden and back", "hidden on the way", "walks", "hidden for good", "bends down", "cut off above"],
 )

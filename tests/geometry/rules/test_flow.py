@@ -129,9 +129,13 @@ def test_without_an_area_each_person_that_passes_the_view_counts_once(areas: Any
 
 
 def test_an_arm_that_reaches_into_the_picture_is_nobody() -> None:
-    arm: list[Seen] = [{1: (100.0 + step, TALL + step % 5)} for step in range(60)]
+    arm: list[Seen] = [{1: (100.0 + step % 19, TALL + step % 5)} for step in range(60)]
     assert play(rule(), arm) == []
-    assert ways(play(rule(), [*arm, {1: (160.0, TALL + 20)}])) == ["in"]
+    assert ways(play(rule(), [*arm, {1: (100.0, TALL + 20)}])) == ["in"]
+
+
+def test_somebody_whose_head_is_never_seen_counts_for_walking() -> None:
+    assert ways(play(rule(), [{1: (100.0 + 4 * step, TALL)} for step in range(20)])) == ["in"]
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 20])
@@ -140,16 +144,42 @@ def test_short_false_detections_count_nowhere(first: int) -> None:
     assert play(rule(first=first), flashes) == []
 
 
-def test_who_is_there_for_a_second_counts_although_fewer_frames_were_looked_at_than_first() -> None:
-    assert ways(play(rule(first=20), walk(50, 100, frames=4), every_s=0.5)) == ["in"]
-    assert ways(play(rule(first=20), walk(50, 100, frames=4), every_s=0.1)) == []
+@pytest.mark.parametrize("first", [0, 20])
+def test_who_is_there_for_a_second_counts_however_many_frames_were_looked_at(first: int) -> None:
+    assert ways(play(rule(first=first), walk(50, 100, frames=4), every_s=0.5)) == ["in"]
+    assert ways(play(rule(first=first), walk(50, 100, frames=4), every_s=0.1)) == []
+
+
+@pytest.mark.parametrize("first", [0, 20])
+def test_who_crosses_a_line_counts_after_a_second_too(first: int) -> None:
+    line = np.array([(400, 0), (400, 360)], dtype=np.float64)
+    one = rule(lines=(line,), first=first)
+    told = [ways(one.update(frame(step, {1: 340.0 + 20 * step}))) for step in range(12)]
+    assert told == [[]] * 10 + [["out"], []]
+    assert play(rule(lines=(line,), first=first), walk(340, 460, frames=8)) == []
+
+
+def test_an_area_beside_the_picture_is_not_all_of_it() -> None:
+    beside = ((700, 0), (900, 0), (900, 360), (700, 360))
+    one = rule(beside)
+    assert play(one, walk(50, 600)) == [] and one.current == 0
+
+
+def test_at_the_end_those_went_out_who_had_gone_by_then() -> None:
+    one = rule()
+    frames: list[Seen] = [{1: 100.0 + step, 2: 400.0 + step} for step in range(20)]
+    frames += [{1: 130.0 + step} for step in range(20)]
+    assert ways(play(one, frames)) == ["in", "in"]
+    [gone] = one.end(frame(40, {}))
+    assert (gone.track_id, gone.direction, gone.row, gone.stay_s, gone.count) == (2, "out", -1, pytest.approx(1.9), 1)
+    assert rule(DOOR).end(frame(0, {})) == []
 
 
 def test_where_the_tracker_first_saw_somebody_is_where_it_came_from() -> None:
     one = rule(DOOR)
     born = np.array([(430, 200, 470, 300)], np.float32)
     assert one.update(frame(0, {1: 350.0}, born_xyxy=born)) == []
-    assert ways(one.update(frame(1, {1: 340.0}))) == ["out"]
+    assert ways(event for step in range(1, 11) for event in one.update(frame(step, {1: 340.0}))) == ["out"]
 
 
 def test_a_line_counts_in_along_its_arrow_and_out_against_it_again_and_again() -> None:

@@ -48,7 +48,6 @@ def plain(spec: RuleSpec | Conditions) -> dict[str, Any]:
         ("anchor", "share", "anchor", "share"),
         ("share", 1, "share", 1),
         ("events", ["enter", "leave"], "events", {Kind.ENTER, Kind.LEAVE}),
-        ("events", [], "events", set()),
         ("dwell_s", 2.5, "dwell_s", 2.5),
         ("occupancy_above", 4, "occupancy_above", 4),
         ("first", 20, "first", 20),
@@ -76,7 +75,6 @@ def test_lines_and_areas_are_arrays_of_points() -> None:
     [
         ("classes", [0, 2.0], "classes", (0, 2)),
         ("classes", None, "classes", None),
-        ("classes", [], "classes", ()),
         ("thresholds", {"0": 0.6, "12": 1}, "thresholds", {0: 0.6, 12: 1.0}),
         ("min_px", 30, "min_px", 30),
         ("max_px", 250.5, "max_px", 250.5),
@@ -107,9 +105,8 @@ def test_a_schedule_holds_on_the_wall_clock_of_its_place() -> None:
         ([0], None, (0,)),
         ([0], [2], (2,)),
         (None, None, None),
-        ([0], [], ()),
     ],
-    ids=["the entry's", "the conditions' win", "neither: all", "an empty list is none"],
+    ids=["the entry's", "the conditions' win", "neither: all"],
 )
 def test_classes_of_a_rule(own: list[int] | None, ruled: list[int] | None, expected: tuple[int, ...] | None) -> None:
     entry: dict[str, Any] = {"rule": {"kind": "area"}, "conditions": {} if ruled is None else {"classes": ruled}}
@@ -140,6 +137,8 @@ def test_each_kind_has_its_rule() -> None:
         ({"share": 0}, "share", "expected a share above 0 and at most 1, got 0"),
         ({"share": 1.5}, "share", "expected a share above 0 and at most 1, got 1.5"),
         ({"events": ["enter", "cross"]}, "events[1]", "expected one of enter, leave, inside, dwell, occupancy"),
+        ({"events": []}, "events", "expected one at least, got an empty list"),
+        ({"dwel_s": 5}, "dwel_s", "is no key here"),
         ({"events": "enter"}, "events", "expected a list, got 'enter'"),
         ({"dwell_s": -1}, "dwell_s", "expected a number of at least 0, got -1"),
         ({"occupancy_above": -1}, "occupancy_above", "expected a number of at least 0, got -1"),
@@ -165,6 +164,7 @@ def test_what_a_rule_cannot_use_is_named_with_its_path(keys: dict[str, Any], pat
     [
         ({"rule": "cross"}, "x.rule", "expected an object, got 'cross'"),
         ({"rule": {}}, "x.rule.kind", "is missing"),
+        ({"rule": {"kind": "area"}, "classes": []}, "x.classes", "expected a list of class numbers, got []"),
         ({"rule": {"kind": "area"}, "classes": 0}, "x.classes", "expected a list of class numbers, got 0"),
         ({"rule": {"kind": "area"}, "conditions": []}, "x.conditions", "expected an object, got []"),
     ],
@@ -182,6 +182,15 @@ WEEK = {"zone": "Europe/Berlin", "windows": [{"day": 0, "start": 0, "end": 60}]}
     ("keys", "path", "problem"),
     [
         ({"classes": ["person"]}, "classes[0]", "expected a number, got 'person'"),
+        ({"classes": []}, "classes", "expected a list of class numbers, got []"),
+        ({"threshold": {"0": 0.5}}, "threshold", "is no key here"),
+        ({"schedule": WEEK | {"windows": []}}, "schedule.windows", "expected one at least, got an empty list"),
+        ({"schedule": WEEK | {"window": []}}, "schedule.window", "is no key here"),
+        (
+            {"schedule": WEEK | {"windows": [{"days": 0, "start": 0, "end": 1}]}},
+            "schedule.windows[0].days",
+            "is no key",
+        ),
         ({"classes": 3}, "classes", "expected a list of class numbers, got 3"),
         ({"thresholds": []}, "thresholds", "expected an object, got []"),
         ({"thresholds": {"person": 0.5}}, "thresholds.person", "expected a class number as key"),
