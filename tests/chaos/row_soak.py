@@ -6,9 +6,8 @@ live on and are measured.
 
 A process that has just started is not in its usual state yet: caches fill, and each new peak of frames under way takes
 a buffer that is kept. In a run of 75 minutes without kills all engines grew like that for 8 to 13 minutes, by steps of
-one or two frames, and not at all afterwards. So the slope is that of the time after ``_WARM_UP_S``, and what was taken
-before is told beside it. The largest single step of that time is taken out as well: what grows on and on has more
-of them.
+one or two frames, and not at all afterwards. So the slope is that of the time after ``_WARM_UP_S``. The largest single
+step of that time is taken out as well: what grows on and on has more of them.
 """
 
 from __future__ import annotations
@@ -118,11 +117,9 @@ class _Soak:
             for target, series in self.samples.items()
             if series[-1][0] - series[0][0] >= _WARM_UP_S + _LEAST_S
         }
-        grown: dict[Role, list[float]] = defaultdict(list)
         worst = max(slopes, key=lambda target: slopes[target], default=None)
         for target, slope in sorted(slopes.items(), key=lambda item: -item[1]):
             self.context.say(f"{self._name(target)}: {slope:+.0f} kB/h, {self.samples[target][-1][1]} kB")
-            grown[target.role].append(self._warmed_by(target) / 1000)
             if slope >= MOST_KB_AN_HOUR:
                 self.campaign.complain(f"{self._name(target)} grows by {slope / 1000:.1f} MB/h")
         told = (
@@ -132,15 +129,8 @@ class _Soak:
         )
         if worst is None and self.context.size >= 1:
             self.campaign.complain("no process lived long enough to be measured")
-        first = ", ".join(f"{role.value} {max(values):.1f}" for role, values in grown.items())
-        told += f"; in the first {_WARM_UP_S / 60:.0f} min they took at most, in MB: {first}" if first else ""
         figure = f"{len(self.struck)} kills ({count_by_role(self.struck)}): {verdict.figure}; {told}"
         return judged(figure, self.campaign.complaints)
-
-    def _warmed_by(self, target: Target) -> int:
-        """By how many kB it had grown when its slope began to count."""
-        (first_at, first_kb), *others = self.samples[target]
-        return max(kb for at, kb in others if at - first_at <= _WARM_UP_S) - first_kb
 
     def _name(self, target: Target) -> str:
         return f"{target.role.value} {self.campaign.name_of(target.key) if target.key else ''}".strip()
