@@ -107,7 +107,7 @@ def _make_well(path: Path, plan: mending.Plan) -> Damage | None:
         if need is _Need.MAKE:
             mending.make(path, plan.schema)
         elif need is _Need.MIGRATE:
-            _migrate(path, plan.schema)
+            return _migrate(path, plan)
         elif need is _Need.FINISH:
             return mending.finish(path)
         elif need is _Need.MEND:
@@ -115,10 +115,17 @@ def _make_well(path: Path, plan: mending.Plan) -> Damage | None:
     return None
 
 
-def _migrate(path: Path, schema: Schema) -> None:
-    with closing(connect(path)) as connection:
-        schemas.migrate(connection, schema)
-    _log.info("%s was brought to schema version %d", path, schema.version)
+def _migrate(path: Path, plan: mending.Plan) -> Damage | None:
+    """Brings an older file to the newest version; one that only says that it is of an older version is damaged."""
+    try:
+        with closing(connect(path)) as connection:
+            schemas.migrate(connection, plan.schema)
+    except sqlite3.DatabaseError as e:
+        if is_damage(e):
+            return mending.mend(path, plan, str(e))
+        raise
+    _log.info("%s was brought to schema version %d", path, plan.schema.version)
+    return None
 
 
 def _look(path: Path, schema: Schema) -> tuple[_Need, str]:

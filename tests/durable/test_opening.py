@@ -63,6 +63,16 @@ def test_a_migration_that_fails_leaves_the_old_file(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_another_programs_file_that_bears_an_old_version_is_damage(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.executescript("CREATE TABLE moz_places (id INTEGER PRIMARY KEY); PRAGMA user_version = 1;")
+    opened = open_database(path, SCHEMA_3)
+    opened.connection.close()
+    assert opened.damage is not None and "no such table: things" in opened.damage.reason
+    assert opened.damage.moved_to is not None and opened.damage.moved_to.exists()
+    assert names(path) == set()
+
+
 def test_a_newer_file_is_refused_by_name_of_its_program_and_never_moved(path: Path) -> None:
     fill(path, 5, SCHEMA_3)
     before = path.read_bytes()

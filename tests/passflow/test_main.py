@@ -125,6 +125,7 @@ def test_a_run_that_is_interrupted_leaves_what_it_has(tmp_path: Path) -> None:
     clip, saved = assets.clip("one-by-one-person-detection.mp4"), tmp_path / "saved.mp4"
     command = [sys.executable, "-m", "passflow", str(clip), "--save", str(saved)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    environment.pop("OPENCV_FFMPEG_IS_THREAD_SAFE", None)  # of another test's reader; OpenCV would speak of it
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
