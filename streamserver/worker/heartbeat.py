@@ -22,8 +22,10 @@ FPS_WINDOW_S = 5.0
 
 _NUMBERS = re.compile(r"\d+")
 
-_CLOCKS_S = 1.0
-"""How far the wall clock may run from the monotonic one before the time at which a state began is taken for another."""
+_CLOCKS_S = 5.0
+"""How far the wall clock may run from the monotonic one before the time at which a state began is taken for another. On
+a busy machine a report may be a second or two old before it is read.
+"""
 
 
 class FpsMeter:
