@@ -50,10 +50,14 @@ def near(image: ImageBgr, x: int, y: int, color_bgr: tuple[int, int, int]) -> bo
     return bool(np.abs(image[y - 1 : y + 2, x - 1 : x + 2].astype(int) - color_bgr).max(axis=2).min() < 70)
 
 
-def engine_files(one: Server) -> int:
-    """How many files the engine has open."""
+def connected(one: Server) -> int:
+    """How many connections the engine has at its socket for pictures."""
     (pid,) = one.pids("streamserver.worker")
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    folder = Path(f"/proc/{pid}/fd")
+    own = {os.readlink(folder / name) for name in os.listdir(folder) if (folder / name).is_symlink()}
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    named = [line.split()[6] for line in lines if line.endswith("preview.sock")]
+    return sum(f"socket:[{inode}]" in own for inode in named) - 1
 
 
 def test_a_camera_is_seen_before_its_task_and_while_it_runs(tmp_path: Path, walkers: Path) -> None:
@@ -75,7 +79,7 @@ def test_a_camera_is_seen_before_its_task_and_while_it_runs(tmp_path: Path, walk
             assert (response.status, plain.shape) == (200, (360, 640, 3))
             assert not near(plain, 140, 160, ZONE_COLOR)
 
-        files = engine_files(one)
+        wait_for(lambda: connected(one) == 0, "the snapshot's connection is closed", lambda: connected(one))
         with asked(one, "/task/preview?TaskID=t&Algorithm=1&Width=320") as response:
             pictures = [next_jpeg(response)]
             while len(set(pictures)) == 1 and len(pictures) < _STILL_FRAMES + 2:
@@ -84,8 +88,8 @@ def test_a_camera_is_seen_before_its_task_and_while_it_runs(tmp_path: Path, walk
             image = decode_jpeg(pictures[-1])
             assert image.shape == (180, 320, 3)
             assert near(image, 70, 80, ZONE_COLOR) and near(image, 20, 120, ZONE_COLOR)
-            assert engine_files(one) > files
-        wait_for(lambda: engine_files(one) <= files, "the engine has let the viewer go", lambda: engine_files(one))
+            assert connected(one) == 1
+        wait_for(lambda: connected(one) == 0, "the engine has let the viewer go", lambda: connected(one))
         with asked(one, "/task/snapshot?TaskID=t&Drawn=1") as response:
             drawn = decode_jpeg(response.read())
             assert near(drawn, 320, 20, LINE_COLOR), "the line"

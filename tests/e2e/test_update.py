@@ -40,6 +40,7 @@ class House:
         self.receiver = receiver
         assert one.create(body(walkers, receiver))["Code"] == 0
         self.wait_alarms()
+        one.wait_state("t", "RUNNING")
         wait_for(lambda: one.query("t")["Stream"], "the engine has told what it reads", lambda: one.query("t"))
 
     def update(self, **changes: Any) -> int:
