@@ -297,7 +297,7 @@ def test_a_state_folder_that_is_removed_leads_to_a_fresh_start_of_everything(tmp
             "supervised",
         )
         before = [child_called(process.pid, part) for part in ("gunicorn", "streamserver.supervise")]
-        shutil.rmtree(state)
+        shutil.rmtree(state.rename(state.with_name("gone")))  # in one step, for the server writes into it
         for old, part in zip(before, ("gunicorn", "streamserver.supervise"), strict=True):
             wait_until(partial(is_another, process.pid, part, old), f"{part} is new")
         wait_until(lambda: answers(port), "the API answers again")
