@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ RECEIVERS_FOLDER = "receivers"
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 _SUBFOLDERS = ("run", "elements")
+_REMOVALS = 5
+_REMOVAL_PAUSE_S = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -117,9 +120,16 @@ def has_outbox(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        pass
-    except OSError as e:
-        _log.warning("%s cannot be removed: %s", e.filename or folder, e.strerror)
+    """Several times, for a process that is just ending may still write or remove its own files in there."""
+    for _ in range(_REMOVALS):
+        problem = ""
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError as e:
+            problem = f"{e.filename or folder} has just gone"
+        except OSError as e:
+            problem = f"{e.filename or folder} cannot be removed: {e.strerror}"
+        if not folder.exists():
+            return
+        time.sleep(_REMOVAL_PAUSE_S)
+    _log.warning("%s stays until the next start: %s", folder, problem)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,21 @@ def test_slots_of_addresses_go_unless_somebody_holds_them(tmp_path: Path) -> Non
     kept.release()
     remove_old_slots(tmp_path)
     assert not list((tmp_path / RECEIVERS_DIR).iterdir())
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, OSError], ids=["a file goes by itself", "a file comes again"])
+def test_a_folder_in_which_a_dying_process_is_still_at_work_goes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """The moment cannot be forced, so the first removal is interrupted as it was seen to be."""
+    make_folder(tmp_path / "k1.removed")
+    remove = shutil.rmtree
+
+    def interrupted(folder: Path) -> None:
+        monkeypatch.setattr(shutil, "rmtree", remove)
+        (folder / "run").rmdir()
+        raise error(2, "as seen", str(folder / "run"))
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    remove_orphans(tmp_path, ["k2"])
+    assert not (tmp_path / "k1.removed").exists()
