@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv if needed, then starts the server, or with --demo shows what it does. Paths count from where you stand.
 #
-#   ./start_server.sh [--host H] [--port P] [--state_dir D] [--stream_path S] [--config F]
+#   ./start_server.sh [--config F] [--NAME VALUE …]      every setting of docs/settings.md but secrets
 #   ./start_server.sh --demo [--seconds N] [--video PATH|rtsp://…] [--line X1,Y1,X2,Y2] [--direction left|right|both]
 #                            [--output DIR]
 #

@@ -67,7 +67,7 @@ def settings(folder: Path) -> Settings:
     """Weights from the shared folder and ``STREAMSERVER_MODELS``; nothing is downloaded, nothing runs on a GPU."""
     named = os.environ.get("STREAMSERVER_MODELS", "")
     models = ":".join(filter(None, [named, str(PROJECT_DIR.parent / "shared" / "models")]))
-    return Settings(models=models, model_cache=str(folder / "cache"), model_download=False, device="cpu")
+    return Settings(models=models, model_cache=str(folder / "cache"), model_download=False, device="cpu", file_dirs="/")
 
 
 def line(row: Row) -> str:

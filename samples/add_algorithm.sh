@@ -21,22 +21,23 @@ source_dir=$root/samples/template
 target=$root/samples/$name
 python=$root/.venv/bin/python
 [[ -x $python ]] || python=python3
+# -IS: only Python itself is needed, never a keyword.py or an ast.py of the folder one happens to stand in.
 
 [[ $name =~ ^[a-z][a-z0-9_]*$ ]] || fail "'$name' is no name; use lower-case letters, digits and _, a letter first" 64
 [[ $name != config_logic ]] || fail "'config_logic' is a file of every algorithm; choose another name" 64
 [[ $name != template ]] || fail "'template' is what new algorithms are made from; choose another name" 64
-"$python" -c 'import keyword, sys; sys.exit(keyword.iskeyword(sys.argv[1]))' "$name" ||
+"$python" -IS -c 'import keyword, sys; sys.exit(keyword.iskeyword(sys.argv[1]))' "$name" ||
     fail "'$name' is a Python keyword; choose another name" 64
 [[ $type =~ ^[1-9][0-9]{0,8}$ ]] || fail "'$type' is no number; use a whole number from 1" 64
 [[ -f $config ]] || fail "$config is missing; is $root a stream-server folder?"
 [[ -d $source_dir ]] || fail "$source_dir is missing; is $root a stream-server folder?"
 
 exec 9<"$root/samples"
-"$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' # two calls at once: one after the other
+"$python" -IS -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' # two calls at once: one after the other
 
 # map_type <check|add>: prints "there" when the entry exists, "free" when it can be made; fails, with the reason, else.
 map_type() {
-    "$python" - "$1" "$config" "$name" "$type" <<'PYTHON'
+    "$python" -IS - "$1" "$config" "$name" "$type" <<'PYTHON'
 import ast
 import os
 import shutil

@@ -66,6 +66,7 @@ NOT_JSON: list[tuple[bytes, str]] = [
     (b'{"InputSrc":{"SrcID":1,"SrcID":2}}', '$.InputSrc: the key "SrcID" appears twice'),
     (_nested(40), "more than 32 levels"),
     (_nested(100_000), "more than 32 levels"),
+    (b'{"a":[' + b"0," * 100_000 + b"0]}", "$: more than 100000 values; send less of them"),
     (b'{"TaskID":"' + b"x" * 5000 + b'"}', "$.TaskID: a text of 5000 characters is too long; at most 4096"),
 ]
 
@@ -136,6 +137,19 @@ WRONG: list[tuple[tuple[Step, ...], Any, str]] = [
     ((*ALGORITHM, "Extend"), {"Loop": "ever"}, 'Extend.Loop: expected an integer from 0 to 2147483647, got "ever"'),
     ((*ALGORITHM, "Extend"), {"Fps": 0}, "$.Algorithm[0].Extend.Fps: expected frames a second above 0"),
     ((*ALGORITHM, "Extend"), {"Detector": "best"}, 'Extend.Detector: unknown detector, got "best"; use auto'),
+    (
+        (*ALGORITHM, "Extend"),
+        {"Classes": [0] * 1001},
+        "Extend.Classes: expected a list of 0 to 1000, got a list of 1001",
+    ),
+    ((*ALGORITHM, "Extend"), {"Note": "x" * 4000, "More": ["x" * 4000] * 64}, "Extend: 260278 characters of JSON are"),
+    (("Extend",), [["x" * 4000] * 65], "$.Extend: 260262 characters of JSON are too long; at most 256000"),
+    (
+        (*ALGORITHM, "Extend"),
+        {"Lines": [{"Points": [ZERO] * 501}] * 2},
+        "the lines of Extend have 1002 points together",
+    ),
+    ((*ALGORITHM, "Extend"), {"ExcludeAreas": [[ZERO] * 400] * 3}, "$.Algorithm: the areas have 1204 corners together"),
     ((*ALGORITHM, "Extend"), {"Classes": "car"}, "Extend.Classes: expected a list"),
     ((*ALGORITHM, "Extend"), {"Classes": [0, -1]}, "Extend.Classes: -1 is no class"),
     (("Reporting",), GONE, "$.Reporting.ReportUrlList: there is no address"),

@@ -230,3 +230,29 @@ def _grid_boxes(cells: int, stride: int) -> npt.NDArray[np.float32]:
     xs, ys = np.meshgrid(np.arange(cells) + 0.5, np.arange(cells) + 0.5)
     sides = np.full(cells * cells, 6.0)
     return (np.stack([xs.ravel(), ys.ravel(), sides, sides])[None] * stride).astype(np.float32)
+
+
+def with_batch(source: Path, target: Path, count: int | None) -> Path:
+    """The network of a file for ``count`` pictures a run, ``None`` for any number, written to ``target``.
+
+    It has to be one that comes through: pictures meet only where a Reshape names their number.
+    """
+    model = onnx.load(source)
+    for value in (*model.graph.input, *model.graph.output):
+        side = value.type.tensor_type.shape.dim[0]
+        side.Clear()
+        if count is None:
+            side.dim_param = "n"
+        else:
+            side.dim_value = count
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    constants = [constant for constant in model.graph.initializer if constant.name in shapes]
+    nodes = [node for node in model.graph.node if node.op_type == "Constant" and node.output[0] in shapes]
+    for shape in (*constants, *(node.attribute[0].t for node in nodes)):
+        sizes = numpy_helper.to_array(shape).copy()
+        sizes[0] = 0  # a Reshape leaves such a side as it is
+        shape.CopyFrom(numpy_helper.from_array(sizes, shape.name))
+    del model.graph.value_info[:]
+    part = target.with_suffix(".part")
+    part.write_bytes(model.SerializeToString())
+    return part.replace(target)

@@ -15,11 +15,14 @@ import pytest
 import yaml
 
 from streamserver.core.settings import PROJECT_DIR, Settings
+from tests.certificates import make_pair
+from tests.servers.ports import free_port
 from tests.supervise.house import wait_until
-from tests.test_start import free_port
 
 DEPLOY = PROJECT_DIR / "deploy"
 UNIT = DEPLOY / "stream-server.service"
+HALF_WRITTEN = "*.pyc.*"
+"""Compiled modules are copied, too, or each process would compile them all; others may write some meanwhile."""
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -70,24 +73,35 @@ def test_the_image_is_run_in_exec_form_as_nobody_special() -> None:
 
 
 @pytest.mark.e2e
-def test_a_plain_copy_of_what_the_image_holds_runs_and_is_healthy(tmp_path: Path) -> None:
-    root, port = tmp_path / "opt", free_port()
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_plain_copy_of_what_the_image_holds_runs_and_is_healthy(scheme: str, tmp_path: Path) -> None:
+    root = tmp_path / "opt"
     root.mkdir()
     for source in copied():
         if (PROJECT_DIR / source).is_dir():
-            shutil.copytree(PROJECT_DIR / source, root / source, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(PROJECT_DIR / source, root / source, ignore=shutil.ignore_patterns(HALF_WRITTEN))
         else:
             shutil.copy(PROJECT_DIR / source, root)
-    environment = os.environ | variables() | {"STREAMSERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | variables() | {"STREAMSERVER_PORT": str(free_port()), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["STREAMSERVER_NURSERIES"] = "false"
     for name in ("STREAMSERVER_STATE_DIR", "STREAMSERVER_MODEL_CACHE"):
         environment[name] = str(tmp_path / variables()[name].lstrip("/"))
-    check = json.loads(of_kind("HEALTHCHECK")[0].partition("CMD ")[2])
-    check = [sys.executable, *(word.replace("8001", str(port)) for word in check[1:])]
+    if scheme == "https":
+        cert, key = make_pair(tmp_path)
+        environment |= {"STREAMSERVER_TLS_CERT": str(cert), "STREAMSERVER_TLS_KEY": str(key)}
+
+    def is_healthy() -> bool:
+        check = [sys.executable, *json.loads(of_kind("HEALTHCHECK")[0].partition("CMD ")[2])[1:]]
+        done = subprocess.run(check, cwd=root, env=environment, capture_output=True, text=True)
+        assert not done.stderr, done.stderr
+        return done.returncode == 0
+
+    assert not is_healthy()
     with (tmp_path / "out").open("wb") as out:
         process = subprocess.Popen([sys.executable, "start.py"], cwd=root, env=environment, stdout=out, stderr=out)
     with process:
         try:
-            wait_until(lambda: subprocess.run(check, capture_output=True).returncode == 0, "it is healthy")
+            wait_until(is_healthy, "it is healthy")
             process.terminate()
             assert process.wait() == 0
         finally:

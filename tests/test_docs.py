@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from streamserver import elements
+from streamserver.core import counters
+from streamserver.core.list_request import parse_list
+from streamserver.core.log_request import parse_log
 from streamserver.core.messages import parse_create, parse_task_id
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.core.update_requests import parse_update
@@ -24,6 +27,7 @@ from streamserver.geometry.rules.spec import FilterSpec
 from streamserver.geometry.tracking.byte_tracker import ByteTrackOptions
 from streamserver.vision.motion import MotionOptions
 from tests.element_configurations import CONFIGURATIONS
+from tests.web.test_metrics import NAMES
 
 MANUALS = sorted([*PROJECT_DIR.glob("*.md"), *PROJECT_DIR.glob("docs/*.md"), *PROJECT_DIR.glob("samples/*/README.md")])
 _REFERS_TO = {"yolov5": ["yolox"], "yolov7": ["yolov5", "yolox"], "yolov8": ["yolox"]}
@@ -203,9 +207,12 @@ def test_commands_in_the_manuals_exist_with_their_options(manual: str, line: str
         program = [words[1]]
         assert (PROJECT_DIR / words[1]).is_file(), line
     known = _help_of(tuple(program))
-    commands = re.search(r"\{([\w,]+)\}", known)
-    if commands and len(words) > 3 and words[3] in commands[1].split(","):
-        known += _help_of((*program, words[3]))
+    for word in words[3:]:
+        commands = re.search(r"\{([\w,]+)\}", known)
+        if not commands or word not in commands[1].split(","):
+            break
+        program.append(word)
+        known = _help_of(tuple(program))
     for option in re.findall(r"--\w+", line):
         assert option in known or option == "--demo", f"{manual}: {line}: {option} is unknown"
 
@@ -216,7 +223,7 @@ _helps: dict[tuple[str, ...], str] = {}
 def _help_of(program: tuple[str, ...]) -> str:
     if program not in _helps:
         command = [sys.executable, *program, "--help"]
-        result = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr
         _helps[program] = result.stdout
     return _helps[program]
@@ -251,6 +258,10 @@ def test_bodies_in_the_manuals_are_accepted(manual: str, endpoint: str, body: st
         parse_update(body.encode(), max_bytes=1_000_000)
     elif endpoint in ("/task/query", "/task/delete"):
         parse_task_id(body.encode(), max_bytes=1_000_000)
+    elif endpoint == "/task/log":
+        parse_log(body.encode(), max_bytes=1_000_000)
+    elif endpoint == "/task/list" and json.loads(body):
+        assert parse_list(body.encode(), max_bytes=1_000_000) is not None
     else:
         assert json.loads(body) == {}
 
@@ -266,8 +277,26 @@ def test_both_readmes_show_the_same_commands_and_the_same_algorithms() -> None:
 
 
 def test_settings_named_in_the_manuals_exist() -> None:
-    others = {"CONFIG", "PROJECT", "PARENT_PID", "FAILPOINTS", "CHAOS_SEED"}
+    others = {"CONFIG", "KEY", "PROJECT", "PARENT_PID", "FAILPOINTS", "CHAOS_SEED"}
     rows = {row.upper() for row in Settings.__dataclass_fields__} | others
     for manual in MANUALS:
         for name in re.findall(r"STREAMSERVER_([A-Z_]*[A-Z])", manual.read_text("utf-8")):
             assert name in rows, f"{manual.name}: STREAMSERVER_{name}"
+
+
+def test_the_manual_lists_every_metric_with_its_labels_and_words() -> None:
+    text = (PROJECT_DIR / "docs" / "monitoring.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(streamserver_\w+)` \| (.+) \|$", text, re.MULTILINE))
+    labels = {name.removesuffix("_count"): labels for name, labels in NAMES.items()}
+    assert rows.keys() == labels.keys()
+    for name, row in rows.items():
+        assert all(f"`{label}`" in row for label in labels[name]), name
+    words = {
+        "frames_total": counters.FRAME_RESULTS,
+        "stream_reconnects_total": counters.RECONNECT_REASONS,
+        "delivery_attempts_total": counters.ATTEMPT_OUTCOMES,
+        "alarms_dropped_total": counters.DROP_REASONS,
+        "process_restarts_total": (*counters.RESTART_ROLES, *counters.RESTART_REASONS),
+    }
+    for name, expected in words.items():
+        assert set(expected) <= set(re.findall(r"\w+", rows[f"streamserver_{name}"])), name

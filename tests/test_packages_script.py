@@ -59,7 +59,7 @@ class Debian:
             env={"PATH": f"{self.bin}:{os.environ['PATH']}", **fakes, **variables},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
 
     @property

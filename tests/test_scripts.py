@@ -152,7 +152,7 @@ def test_a_demo_that_is_ended_leaves_no_server_behind(tmp_path: Path, number: si
     try:
         wait_until(lambda: bool(processes_of(output) - {demo.pid}))
         demo.send_signal(number)
-        demo.wait(30)
+        demo.wait(120)
         wait_until(lambda: not processes_of(output))
     finally:
         demo.kill()

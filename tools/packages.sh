@@ -7,7 +7,9 @@ TEST_PACKAGES=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
   nginx-light libnginx-mod-rtmp
   sip-tester
+  prometheus
   strace faketime gcc libc6-dev
+  python3-venv
 )
 
 # Installs what is missing if we are root and there is apt-get; INSTALL_PACKAGES=no leaves the system as it is. Says in
@@ -84,8 +86,10 @@ skipped_tests() {
     case "$package" in
       ffmpeg) echo "all tests with real media servers" ;;
       *nginx*) echo "those of RTMP and HLS" ;;
+      prometheus) echo "those of Prometheus" ;;
       sip-tester) echo "the SIP scenarios of GB28181" ;;
       strace | faketime | gcc | libc6-dev) echo "those of syncs, clocks and lost power" ;;
+      python3-venv) echo "those of a Triton server" ;;
       openssl | glib-networking) echo "those of RTSPS" ;;
       *) echo "those of RTSP and RTSPS" ;;
     esac

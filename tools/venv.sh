@@ -28,7 +28,7 @@ ensure_venv() (
       fail "'$python -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv"
     fi
   fi
-  echo "Installing the pinned packages of $* ..."
+  echo "Installing the pinned packages of $* (about 1 GB; some minutes on a slow network) ..."
   for file in "$@"; do
     case "$file" in
       *-nodeps.txt) bare+=(-r "$file") ;;

@@ -21,6 +21,7 @@ from streamserver.business.config import load_addressee
 from streamserver.business.turns import Turns
 from streamserver.business.visit import Outcome, Visit
 from streamserver.core import exitcodes, logs
+from streamserver.core.counters import DeliveryCounts
 from streamserver.core.errors import StreamServerError
 from streamserver.core.leftovers import DRAINED_FILE, LIST_FILE, STATUS_FILE, read_list
 from streamserver.core.processes import Sweeper, die_with_starter
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (state / LIST_FILE).exists():
         _log.error("%s: there is no list of tasks here; the supervisor of a running server writes it", state)
         return exitcodes.USAGE
-    _log_to_file(state, settings)
+    logs.configure_file(settings, state, "courier", hold_repeats=True)
     courier = Courier(state, settings)
     try:
         _run(courier, commands)
@@ -69,15 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         courier.close()
     return exitcodes.FINISHED
-
-
-def _log_to_file(state: Path, settings: Settings) -> None:
-    try:
-        (state / "logs").mkdir(exist_ok=True)
-        file = state / "logs" / "courier.log"
-        logs.configure(level=settings.log_level, file=file, role="courier", hold_repeats=True)
-    except OSError as e:
-        _log.warning("%s: no log can be written there: %s", state / "logs", e.strerror)
 
 
 def _run(courier: Courier, commands: queue.SimpleQueue[str]) -> None:
@@ -117,6 +109,8 @@ class Courier:
         self._turns = Turns()
         self._lanes: dict[str, Hashable] = {}
         self._pending: dict[str, int] = {}
+        self._ages_s: dict[str, float] = {}
+        self._counts = DeliveryCounts()
         self._drained: set[str] = set()
         self._visits: dict[str, Visit] = {}
 
@@ -133,13 +127,13 @@ class Courier:
         for key in new:
             folder = self._folder(key)
             self._lanes[key] = _lane_of(folder, key)
-            self._pending[key] = _pending_of(folder)
+            self._pending[key], self._ages_s[key] = _waiting_in(folder)
             if key in pauses_s:
                 _log.error("%s: may have killed the courier; left alone for %.0f s", key, pauses_s[key])
             self._take_up(key, not_before=time.monotonic() + pauses_s.get(key, 0.0))
         for key in self._lanes.keys() - listed:
             del self._lanes[key]
-            del self._pending[key]
+            del self._pending[key], self._ages_s[key]
             self._drained.discard(key)
             if key in self._visits:
                 self._visits[key].leave()
@@ -155,19 +149,23 @@ class Courier:
                 del self._visits[key]
                 self._see_off(key, visit, now)
             else:
-                self._pending.update({key: visit.pending} if key in self._lanes else {})
+                self._note_waiting(key, visit)
                 if visit.works or visit.failing:
                     self._turns.note(key, works=visit.works)
         for key in self._turns.leavers(now, {key: visit.progress for key, visit in self._visits.items()}):
             self._visits[key].leave()
         while (following := self._turns.next(now)) is not None:
-            visit = self._visits[following] = Visit(following, self._folder(following), self._settings)
+            visit = self._visits[following] = Visit(following, self._folder(following), self._settings, self._counts)
             visit.start()
 
     def beat(self) -> None:
         """Rewrites the status file."""
         self.status.boxes = len(self._lanes) - len(self._drained)
         self.status.pending = sum(self._pending.values())
+        self.status.oldest_age_s = max(
+            (age_s for key, age_s in self._ages_s.items() if self._pending[key]), default=0.0
+        )
+        self.status.attempts, self.status.delays = self._counts.attempts(), self._counts.delays()
         try:
             self.status.write(self._state / STATUS_FILE)
         except OSError as e:
@@ -195,11 +193,15 @@ class Courier:
             self._drained.discard(key)
             self._turns.wait(key, self._lanes[key], not_before=not_before)
 
+    def _note_waiting(self, key: str, visit: Visit) -> None:
+        if key in self._lanes:
+            self._pending[key], self._ages_s[key] = visit.pending, visit.oldest_age_s
+
     def _see_off(self, key: str, visit: Visit, now: float) -> None:
         if key not in self._lanes:
             self._turns.forget(key)
             return
-        self._pending[key] = visit.pending
+        self._note_waiting(key, visit)
         match visit.outcome:
             case Outcome.DRAINED:
                 _log.info("task %r (%s): everything has been delivered", visit.task_id, key)
@@ -225,9 +227,10 @@ def _lane_of(folder: Path, key: str) -> Hashable:
         return key
 
 
-def _pending_of(folder: Path) -> int:
-    status = ClientStatus.read(folder / CLIENT_FILE)
-    return status.pending if status is not None else 0
+def _waiting_in(folder: Path) -> tuple[int, float]:
+    """How many alarms wait there, as was written last, and for how long the oldest has."""
+    status = ClientStatus.read(folder / CLIENT_FILE) or ClientStatus()
+    return status.pending, status.oldest_age_s
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 from streamserver.business.receiver import Receiver
 from streamserver.business.reporter import Reporter
 from streamserver.business.slots import Slots
+from streamserver.core.counters import DeliveryCounts
+from streamserver.core.outgoing import Policy
 from streamserver.core.secrets import register_secret
 from streamserver.core.settings import Settings
 from streamserver.core.urls import masked
@@ -19,7 +21,14 @@ RECEIVERS_DIR = "receivers"
 """The files of ``slots``, relative to the state folder."""
 
 
-def make_reporter(outbox: Outbox, *, report_urls: Sequence[str], task_id: str, settings: Settings) -> Reporter:
+def make_reporter(
+    outbox: Outbox,
+    *,
+    report_urls: Sequence[str],
+    task_id: str,
+    settings: Settings,
+    counts: DeliveryCounts | None = None,
+) -> Reporter:
     """A reporter, not yet started.
 
     Args:
@@ -27,6 +36,7 @@ def make_reporter(outbox: Outbox, *, report_urls: Sequence[str], task_id: str, s
         report_urls: where alarms go; without any, a local copy in ``event_dir`` is all.
         task_id: for the reports' header.
         settings: time limits, ``report_concurrency``, ``report_secret``, ``event_dir``.
+        counts: where POSTs are counted.
 
     Raises:
         ConfigError: an address is no http or https address.
@@ -34,7 +44,7 @@ def make_reporter(outbox: Outbox, *, report_urls: Sequence[str], task_id: str, s
     register_secret(settings.report_secret)
     archive = FileSink(Path(settings.event_dir).expanduser().absolute()) if settings.event_dir else None
     receivers = [_receiver(url, task_id, settings) for url in dict.fromkeys(report_urls)]
-    return Reporter(outbox, receivers, archive)
+    return Reporter(outbox, receivers, archive, counts=counts)
 
 
 def readdress(reporter: Reporter, *, report_urls: Sequence[str], task_id: str, settings: Settings) -> None:
@@ -50,12 +60,15 @@ def readdress(reporter: Reporter, *, report_urls: Sequence[str], task_id: str, s
 
 
 def _receiver(url: str, task_id: str, settings: Settings) -> Receiver:
+    policy = Policy.from_settings(settings)
+
     def make() -> HttpSink:
         return HttpSink(
             url,
             task_id=task_id,
             connect_timeout_s=settings.report_connect_timeout_s,
             total_timeout_s=settings.report_timeout_s,
+            policy=policy,
             secret=settings.report_secret,
         )
 

@@ -302,7 +302,8 @@ class Dispatch:
         if errand is not None and (was_open if well else outage):
             receiver.note_try(now, well=well)
         if breaker.open and not was_open:
-            _log.warning("%s is left out for now: %s", receiver.name, post.error)
+            if not self._routing.outage:  # an outage is told as such, for all addresses at once
+                _log.warning("%s; it is left out for now", post.error)
         elif was_open and not breaker.open:
             _log.info("%s takes alarms again", receiver.name)
         if well and (outage or self._recall):

@@ -45,6 +45,7 @@ def open_outbox(path: Path, settings: Settings, known: ClientStatus) -> Outbox:
             events=known.events,
             delivered=known.delivered,
             dropped=known.dropped,
+            expired=known.expired,
             lost=known.lost,
             per_algorithm=tuple(enumerate(known.per_algorithm)),
         ),
@@ -77,6 +78,8 @@ def show_counters(status: ClientStatus, outbox: Outbox) -> None:
         status.dead_reason = _why_dead(outbox.path)
     status.events, status.delivered, status.pending = counters.events, counters.delivered, counters.pending
     status.dropped, status.dead, status.lost = counters.dropped, counters.dead, counters.lost
+    status.expired = counters.expired
+    status.oldest_age_s = round(outbox.oldest_age_s, 1)
     counts = dict(counters.per_algorithm)
     length = max(len(status.per_algorithm), *(index + 1 for index in counts), 0)
     status.per_algorithm = [counts.get(index, 0) for index in range(length)]

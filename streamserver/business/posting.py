@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from streamserver.business.receiver import Receiver
 from streamserver.business.slots import Slot
-from streamserver.core.errors import DeliveryError
+from streamserver.core.counters import DeliveryCounts
+from streamserver.core.errors import AlarmRefusedError, DeliveryError
 from streamserver.outbox.box import PendingEvent
 from streamserver.sinks.sink import Alarm
 
@@ -91,6 +93,18 @@ class Post:
             self.ended_at = clock()
             self.slot.release()
 
+    def count(self, counts: DeliveryCounts) -> None:
+        """Counts how it went, once it is done; a mere connection counts only where nobody could be connected to."""
+        if self.error is None:
+            if self.errand is not None:
+                counts.attempted("delivered")
+                if not self.errand.settled:
+                    counts.delivered(time.time() - self.errand.event.created)
+        elif self.error.unreachable:
+            counts.attempted("unreachable")
+        elif self.errand is not None:
+            counts.attempted("refused" if isinstance(self.error, AlarmRefusedError) else "failed")
+
 
 def renumber(
     posts: Collection[Post], errands: Iterable[Errand], before: Sequence[Receiver], after: Sequence[Receiver]
@@ -129,11 +143,13 @@ class PosterThreads:
     Args:
         clock: monotonic, in seconds.
         done: gets each post that is done, in a thread of these.
+        counts: where posts are counted.
     """
 
-    def __init__(self, clock: Callable[[], float], done: Callable[[Post], None]) -> None:
+    def __init__(self, clock: Callable[[], float], done: Callable[[Post], None], counts: DeliveryCounts) -> None:
         self._clock = clock
         self._done = done
+        self._counts = counts
         self._posts: queue.SimpleQueue[Post | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
@@ -160,6 +176,7 @@ class PosterThreads:
     def _run(self) -> None:
         while (post := self._posts.get()) is not None:
             post.work(self._clock)
+            post.count(self._counts)
             with self._lock:
                 self._busy -= 1
             self._done(post)

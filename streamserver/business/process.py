@@ -23,6 +23,7 @@ from streamserver.business.server import AppServer
 from streamserver.business.session import AlgorithmSession
 from streamserver.business.upkeep import TendedOutbox
 from streamserver.core import exitcodes, failpoints, logs
+from streamserver.core.counters import DeliveryCounts
 from streamserver.core.errors import ConfigError, PortError, SampleError, StreamServerError
 from streamserver.core.processes import Sweeper, die_with_starter
 from streamserver.core.revision import read_revision
@@ -35,6 +36,9 @@ _log = logging.getLogger(__name__)
 _STOP = "stop"
 _DRAIN = "drain"
 _BEAT = "beat"
+_SHARED_BEAT_S = 0.2
+"""Alarms in quick succession are shown by one beat, so long after the one before."""
+
 _FINISH_REQUESTS_S = 0.5
 _FINISH_POST_S = 1.0
 
@@ -88,9 +92,11 @@ class _Client:
         self._known = replace(self._status)
         self._outbox = TendedOutbox(self._open_outbox, on_open=self._make_reporter, on_change=self._wake_reporter)
         self._reporter: Reporter | None = None
+        self._counts = DeliveryCounts()
         self._addressing = threading.Lock()
         """Of the reporter and its addresses: it may be made by the thread that opens the outbox."""
         self._draining = False
+        self._unshown = False
         self._sessions: list[AlgorithmSession] = []
         self._server: AppServer | None = None
 
@@ -115,11 +121,11 @@ class _Client:
 
     def _prepare_folder(self) -> None:
         folder = self._config.task_dir
-        if folder is not None:
-            (folder / "logs").mkdir(exist_ok=True)
+        if folder is None:
+            logs.configure(level=self._settings.log_level, role="client", hold_repeats=True)
+        else:
             (folder / "run").mkdir(exist_ok=True)
-        file = folder / "logs" / "client.log" if folder is not None else None
-        logs.configure(level=self._settings.log_level, file=file, role="client", hold_repeats=True)
+            logs.configure_file(self._settings, folder, "client", task=self._config.task_id, hold_repeats=True)
         self._beat()
 
     def _look_for_update(self) -> None:
@@ -185,7 +191,11 @@ class _Client:
         with self._addressing:
             config = self._config
             self._reporter = make_reporter(
-                outbox, report_urls=config.report_urls, task_id=config.task_id, settings=self._settings
+                outbox,
+                report_urls=config.report_urls,
+                task_id=config.task_id,
+                settings=self._settings,
+                counts=self._counts,
             )
         if self._outbox.tended:
             self._reporter.start()
@@ -209,9 +219,11 @@ class _Client:
         )
 
     def _note_alarm(self) -> None:
-        """Called by a request's thread: the alarm is delivered, and shown by the status, at once."""
+        """Called by a request's thread: the alarm is delivered at once, and soon shown by the status."""
         self._wake_reporter()
-        self._commands.put(_BEAT)
+        if not self._unshown:
+            self._unshown = True
+            self._commands.put(_BEAT)
 
     def _loop(self) -> None:
         if self._draining:
@@ -219,20 +231,31 @@ class _Client:
         sweeper = Sweeper()
         while True:
             self._look_for_update()
+            self._unshown = False
             self._beat()
             sweeper.tend()
             if self._draining and self._drained():
                 _log.info("nothing is left to deliver")
                 return
-            try:
-                command = self._commands.get(timeout=BEAT_INTERVAL_S / 5 if self._draining else BEAT_INTERVAL_S)
-            except queue.Empty:
-                continue
+            command = self._next_command()
             if command == _STOP:
                 return
             if command == _DRAIN and not self._draining:
                 self._draining = True
                 self._begin_drain()
+
+    def _next_command(self) -> str:
+        """What is to be done next; waits for it, at most until the next beat is due."""
+        now = time.monotonic()
+        due = now + (BEAT_INTERVAL_S / 5 if self._draining else BEAT_INTERVAL_S)
+        while True:
+            try:
+                command = self._commands.get(timeout=max(0.0, due - time.monotonic()))
+            except queue.Empty:
+                return _BEAT
+            if command != _BEAT:
+                return command
+            due = min(due, now + _SHARED_BEAT_S)
 
     def _begin_drain(self) -> None:
         _log.info("draining: no more frames are taken")
@@ -254,6 +277,7 @@ class _Client:
             status.totals = [session.totals for session in self._sessions]
         if self._outbox.box is not None:
             show_counters(status, self._outbox.box)
+        status.attempts, status.delays = self._counts.attempts(), self._counts.delays()
         delivery = self._reporter.last_error if self._reporter is not None else ""
         show_errors(status, self._outbox.problem, delivery, *(session.last_error for session in self._sessions))
         if self._config.task_dir is not None and not self._outbox.hangs:
@@ -288,6 +312,7 @@ def _first_status(config: ClientConfig) -> ClientStatus:
         delivered=last.delivered,
         pending=last.pending,
         dropped=last.dropped,
+        expired=last.expired,
         dead=last.dead,
         dead_reason=last.dead_reason,
         lost=last.lost,

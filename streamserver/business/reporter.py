@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from streamserver.business.dispatch import Dispatch
 from streamserver.business.posting import Post, PosterThreads
 from streamserver.business.receiver import Receiver
+from streamserver.core.counters import DeliveryCounts
 from streamserver.core.errors import StoreError
 from streamserver.outbox.box import Outbox
 from streamserver.sinks.sink import Sink
@@ -43,6 +44,7 @@ class Reporter:
         outbox: where alarms come from and their fate is written.
         receivers: report addresses; without any, an alarm is delivered once the archive has it.
         archive: a local copy, written first; its failure does not keep an alarm from the receivers.
+        counts: where POSTs are counted.
         clock: monotonic, in seconds.
         jitter: a random number between two limits.
 
@@ -56,13 +58,14 @@ class Reporter:
         receivers: Sequence[Receiver],
         archive: Sink | None = None,
         *,
+        counts: DeliveryCounts | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.receivers = tuple(receivers)
         self._clock = clock
         self._mailbox: queue.SimpleQueue[Post | _Word | _Addresses] = queue.SimpleQueue()
-        posters = PosterThreads(clock, self._mailbox.put)
+        posters = PosterThreads(clock, self._mailbox.put, counts or DeliveryCounts())
         self._dispatch = Dispatch(outbox, receivers, archive, posters, clock=clock, jitter=jitter)
         self._store_error = ""
         self._retry_at = float("-inf")

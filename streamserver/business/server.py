@@ -1,27 +1,25 @@
-"""A small WSGI server that keeps connections: HTTP/1.1, a thread for each connection, whole bodies only.
+"""A small HTTP server that keeps connections: HTTP/1.1, a thread for each connection, whole bodies only, JSON replies.
 
-werkzeug's own server closes every connection and waits 10 ms after each request for more of its body; here an engine
-posts every frame over one connection.
+An engine posts every frame over one connection; a frame costs a third of what it would through werkzeug and Flask, and
+the process is smaller by both.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import io
 import json
 import logging
 import socket
 import socketserver
 import sys
 import threading
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from typing import Any
 
+from streamserver.business.app import Answer, App
 from streamserver.core.errors import ConfigError, PortError
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
 
 _log = logging.getLogger(__name__)
 
@@ -30,12 +28,12 @@ _DRAIN_FACTOR = 2
 
 
 class AppServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves a WSGI application; the port is open once it is made.
+    """Serves an application; the port is open once it is made.
 
     Args:
         host: the address to listen on.
         port: the port, 0 for any free one.
-        app: the application; it gets the whole body in memory.
+        app: the application; it gets the whole body in memory, and raises nothing.
         max_body_bytes: a longer body is refused with 413.
 
     Raises:
@@ -47,12 +45,13 @@ class AppServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, app: WSGIApplication, *, max_body_bytes: int) -> None:
+    def __init__(self, host: str, port: int, app: App, *, max_body_bytes: int) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.closing = False
         self._active = 0
         self._active_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
@@ -73,13 +72,22 @@ class AppServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def start(self) -> None:
         """Serves in a thread of its own until ``stop``."""
-        threading.Thread(target=self.serve_forever, args=(0.1,), name="server", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Takes no further request, also not on connections that are open; those being worked on go on."""
         self.closing = True
-        self.shutdown()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for a connection
+        if self._thread is not None:
+            self._thread.join()
         self.server_close()
+
+    def _serve(self) -> None:
+        """Waits for connections without looking up ten times a second, as ``serve_forever`` would."""
+        while not self.closing:
+            self.handle_request()
 
     def enter(self) -> bool:
         """Counts a request that begins; False if no more are taken."""
@@ -115,6 +123,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Says nothing: at 25 frames a second nobody reads it."""
 
     def _serve(self) -> None:
+        if "Origin" in self.headers or "Sec-Fetch-Site" in self.headers:  # or any page could forge frames and alarms
+            self._refuse(403, "only engines may post here, not web pages")
+            return
         if not self.server.enter():
             self._refuse(503, "the client is about to end")
             return
@@ -123,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             if length is not None:
                 body = self.rfile.read(length)
                 if len(body) == length:
-                    self._call_app(body)
+                    self._send(self.server.app(self.command, self.path.partition("?")[0], body))
                 else:  # the sender went away
                     self.close_connection = True
         finally:
@@ -151,57 +162,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, message: str) -> None:
         self.close_connection = True
-        body = json.dumps({"message": message, "response": 0}).encode()
-        self._send(f"{status} Refused", [("Content-Type", "application/json"), ("Connection", "close")], body)
+        self._send((status, json.dumps({"message": message, "response": 0}).encode()))
 
-    def _call_app(self, body: bytes) -> None:
-        head: list[Any] = []
-
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            head[:] = [status, headers]
-            return lambda data: None
-
-        chunks = self.server.app(self._environ(body), start_response)
-        try:
-            reply = b"".join(chunks)
-        finally:
-            if hasattr(chunks, "close"):
-                chunks.close()
-        self._send(head[0], [pair for pair in head[1] if pair[0].lower() != "content-length"], reply)
-
-    def _send(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
-        code, _, reason = status.partition(" ")
-        self.send_response(int(code), reason)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _environ(self, body: bytes) -> dict[str, Any]:
-        target = urlsplit(self.path)
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": self.command,
-            "SCRIPT_NAME": "",
-            "PATH_INFO": unquote_to_bytes(target.path).decode("latin-1"),
-            "QUERY_STRING": target.query,
-            "SERVER_NAME": str(self.server.server_address[0]),
-            "SERVER_PORT": str(self.server.port),
-            "SERVER_PROTOCOL": self.request_version,
-            "REMOTE_ADDR": str(self.client_address[0]),
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        for name, value in self.headers.items():
-            key = name.upper().replace("-", "_")
-            if "_" not in name and key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-                environ[f"HTTP_{key}"] = value
-        return environ
+    def _send(self, answer: Answer) -> None:
+        """Head and body in one write: apart, they would wait for an acknowledgement in between."""
+        status, body = answer
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            f"Connection: {'close' if self.close_connection else 'keep-alive'}",
+        ]
+        head = "\r\n".join(lines) + "\r\n\r\n"
+        self.wfile.write(head.encode() + (body if self.command != "HEAD" else b""))

@@ -17,7 +17,9 @@ from streamserver.business.remembering import KeptState, MemoryKeeper
 from streamserver.business.sequence import FrameCounter, Place
 from streamserver.core import failpoints
 from streamserver.core.errors import SampleError, StoreError
+from streamserver.core.events import PICTURES_KEY
 from streamserver.core.results import WireFrame, objects_of
+from streamserver.core.wire_json import report_to_json
 from streamserver.outbox.box import NewEvent
 from streamserver.outbox.records import LIVE_KEY, Memory
 from streamserver.plugins import Algorithm
@@ -32,12 +34,13 @@ _FrameKey = tuple[int, int, int, int | None, int]
 
 @dataclass(slots=True)
 class _Seen:
-    """A frame whose logic has run; ``names`` are those whose report waits for the picture."""
+    """A frame whose logic has run; ``names`` are those whose report waits for the picture until it is ``reported``."""
 
     place: Place
     event_key: str
     message: dict[str, Any]
     names: list[Any]
+    reported: bool = False
 
 
 class Keeper(MemoryKeeper, Protocol):
@@ -101,11 +104,11 @@ class AlgorithmSession:
         """What the algorithm remembers across restarts; ``None`` for one that remembers nothing. Waits for nobody."""
         return self._kept.memory
 
-    def handle(self, message: dict[str, Any]) -> bool:
+    def handle(self, message: dict[str, Any]) -> bool | None:
         """Takes one posted frame; True if its picture is wanted, so that it must be posted again with it.
 
-        A frame that is posted again is answered again and not counted again. An error of the sample is logged and
-        counted, and the frame is done.
+        False if our engine brought pictures in vain, ``None`` if all is well. A frame that is posted again is answered
+        again and not counted again. An error of the sample is logged and counted, and the frame is done.
 
         Raises:
             ValueError: the message has not the form of CONTRACT 4; it names the JSON path.
@@ -121,11 +124,11 @@ class AlgorithmSession:
                 seen = self._seen[key] = self._take(message, frame)
             if not seen.names:
                 self._keep([], frame)
-                return False
+                return False if PICTURES_KEY in message and not seen.reported else None
             if not frame.picture_base64 and "mCrops" not in message:
                 return True
             self._report(_joined(seen, message), frame, seen)
-            return False
+            return None
 
     def renew(self, spec: AlgorithmSpec) -> None:
         """Goes on with another entry of the task; what the state remembers beyond a restart is carried over.
@@ -195,7 +198,7 @@ class AlgorithmSession:
         self._keep([NewEvent(algorithm=self._spec.index, body=body, key=seen.event_key)] if body else [], frame)
         if body:
             self._on_alarm()
-        seen.names, seen.message = [], {}
+        seen.names, seen.message, seen.reported = [], {}, True
 
     def _load_memory(self) -> None:
         try:
@@ -227,11 +230,12 @@ class AlgorithmSession:
             "SceneImageBase64": scene,
             "AnalyzeEvents": events,
         }
+        bare = {**complete, "SceneImageBase64": "", "AnalyzeEvents": [{**one, "ImageBase64": ""} for one in events]}
         try:
-            text = json.dumps([complete], ensure_ascii=False, allow_nan=False)
+            json.dumps(bare, allow_nan=False)  # stricter than what writes the pictures fast
+            return report_to_json([complete])
         except (TypeError, ValueError, RecursionError) as e:
             raise SampleError(f"sample '{self._spec.name}': {self._spec.name}_trans_json: {e}") from e
-        return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes its JSON escape
 
     def _note_failure(self, error: SampleError) -> None:
         self.failures += 1

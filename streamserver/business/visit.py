@@ -22,6 +22,7 @@ from streamserver.business.opening import (
 )
 from streamserver.business.reporter import Reporter
 from streamserver.business.turns import STAY_S, Progress
+from streamserver.core.counters import DeliveryCounts
 from streamserver.core.errors import StoreError, StreamServerError
 from streamserver.core.leftovers import Drained, forget_drained, mark_drained
 from streamserver.core.settings import Settings
@@ -32,7 +33,18 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _SLACK_S = 2.0
-_TOLD = ("events", "delivered", "pending", "dropped", "dead", "dead_reason", "lost", "last_error", "per_algorithm")
+_TOLD = (
+    "events",
+    "delivered",
+    "pending",
+    "dropped",
+    "expired",
+    "dead",
+    "dead_reason",
+    "lost",
+    "last_error",
+    "per_algorithm",
+)
 _STORE_RETRY_S = 2.0
 
 
@@ -61,24 +73,28 @@ class Visit:
         key: the task's key, which names the run.
         folder: the task's folder.
         settings: of the server.
+        counts: where POSTs are counted.
 
     Attributes:
         task_id: whose alarms they are, once that is known.
         outcome: how it ended; ``None`` while it goes on.
         problem: why, after ``TROUBLE``.
         pending: alarms that wait.
+        oldest_age_s: for how long the oldest of them has.
         failing: no address takes any.
     """
 
-    def __init__(self, key: str, folder: Path, settings: Settings) -> None:
+    def __init__(self, key: str, folder: Path, settings: Settings, counts: DeliveryCounts) -> None:
         self.key = key
         self.task_id = ""
         self.problem = ""
         self.outcome: Outcome | None = None
         self.pending = 0
+        self.oldest_age_s = 0.0
         self.failing = False
         self._folder = folder
         self._settings = settings
+        self._counts = counts
         self._since = self._moved_at = time.monotonic()
         self._idle = False
         self._settled = -1
@@ -86,6 +102,7 @@ class Visit:
         self._finish_s = self._patience_s
         self._leave = threading.Event()
         self._status = last_status(folder, key, algorithms=0)
+        self._status.attempts, self._status.delays = {}, []  # the courier tells its own
         self._told: tuple[object, ...] = ()
         self._thread = threading.Thread(target=self._run, name=f"visit-{key}", daemon=True)
 
@@ -160,6 +177,7 @@ class Visit:
                 report_urls=addressee.report_urls,
                 task_id=addressee.task_id,
                 settings=self._settings,
+                counts=self._counts,
             )
             return self._deliver(outbox, reporter)
         finally:
@@ -201,7 +219,7 @@ class Visit:
             self._moved_at = time.monotonic()
         self._settled = settled
         self.failing = failing
-        self.pending = counters.pending
+        self.pending, self.oldest_age_s = counters.pending, outbox.oldest_age_s
         show_counters(self._status, outbox)
         show_errors(self._status, error if counters.pending else "")
         self._write_status()

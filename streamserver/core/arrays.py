@@ -74,7 +74,7 @@ class Detections:
     @property
     def tracked(self) -> bool:
         """True if a tracker has given ids (an empty set counts as not tracked)."""
-        return bool(np.any(self.track_ids > 0))
+        return bool((self.track_ids > 0).any())
 
     def select(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | list[int]) -> Self:
         """The rows of a boolean mask or of an index array, in its order."""

@@ -29,7 +29,7 @@ class BadRequestError(StreamServerError):
     code = 4000
 
     def __init__(self, message: str, *, path: str = "$", cure: str = "") -> None:
-        super().__init__(f"{path}: {message}", cure=cure)
+        super().__init__(f"{path}: {message}" if path else message, cure=cure)
         self.path = path
 
 
@@ -49,6 +49,55 @@ class NotUpdatableError(BadRequestError):
     """An update asks for something that cannot change while the task runs; ``/task/create`` starts it anew."""
 
     code = 4003
+
+
+class RefusedAddressError(BadRequestError):
+    """A stream or report address, or a file, that the settings let no task use; the message names the setting.
+
+    Args:
+        message: what leads where.
+        path: the JSON path of the address; empty where no request is being answered.
+        cure: what the reader can do about it.
+    """
+
+    code = 4004
+
+    def __init__(self, message: str, *, path: str = "", cure: str = "") -> None:
+        super().__init__(message, path=path, cure=cure)
+
+
+class AccessError(StreamServerError):
+    """Who sent the request may not do this; the HTTP status says so on every path."""
+
+    code = 4030
+
+
+class KeyNeededError(AccessError):
+    """The request needs an API key and has none that is valid."""
+
+    code = 4010
+
+
+class TooManyRequestsError(AccessError):
+    """One key or address asks too often, or sent too many wrong keys.
+
+    Args:
+        message: what there was too much of.
+        cure: what the reader can do about it.
+        retry_after_s: when to ask again, in seconds.
+    """
+
+    code = 4290
+
+    def __init__(self, message: str, *, cure: str = "", retry_after_s: float) -> None:
+        super().__init__(message, cure=cure)
+        self.retry_after_s = retry_after_s
+
+
+class KeyBookError(AccessError):
+    """The book of API keys cannot be read, so nobody can be let in who needs a key."""
+
+    code = 5021
 
 
 class TaskNotFoundError(StreamServerError):
@@ -91,6 +140,12 @@ class DeviceError(StreamServerError):
     """A GPU failed while a model ran; after a restart it may be well again."""
 
     code = 5013
+
+
+class StoppedError(StreamServerError):
+    """What was under way was given up because the process is to end; nothing failed."""
+
+    code = 5020
 
 
 class SourceError(StreamServerError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, Strict
 
-from streamserver.core.rule_options import RULE_KEYS
+from streamserver.core.rule_options import MAX_CLASSES, RULE_KEYS
 from streamserver.core.strict_json import describe
 from streamserver.core.wire_errors import fault
 from streamserver.core.wire_types import Whole, Wire, without_default
@@ -15,9 +15,12 @@ MAX_LOOPS = 2_147_483_647
 MAX_FPS = 1000
 _DETECTORS = ("auto", "model", "motion")
 _TRANSPORTS = ("tcp", "udp", "auto")
+GATES = ("off", "motion")
+DEFAULT_GATE_HOLD_S, LEAST_GATE_HOLD_S, MAX_GATE_HOLD_S = 10.0, 1.0, 3600.0
+"""How long everything is decoded after the last motion; by default until trackers have forgotten who was there."""
 KEYS_OF_SAMPLES = (*RULE_KEYS, "PlateReader", "Plates")
 """Keys of ``Extend`` that the algorithms that come with the server check themselves."""
-TASK_WIDE_KEYS = ("Loop", "Fps", "Detector", "Transport")
+TASK_WIDE_KEYS = ("Loop", "Fps", "Detector", "Transport", "Gate", "GateHold")
 """Keys of ``Extend`` that hold for the whole task; they may stand in an ``Extend`` beside ``Algorithm`` too."""
 
 
@@ -49,6 +52,12 @@ def _detector(value: Any) -> Any:
 def _transport(value: Any) -> Any:
     if value not in _TRANSPORTS:
         raise fault("unknown transport", cure="use tcp, udp or auto")
+    return value
+
+
+def _gate(value: Any) -> Any:
+    if value not in GATES:
+        raise fault("unknown gate", cure="use motion or off")
     return value
 
 
@@ -86,6 +95,21 @@ class ExtendOptions(Wire):
         description="how RTSP and GB28181 bring the pictures: tcp, udp, or auto for TCP first",
         json_schema_extra={"enum": list(_TRANSPORTS)},
     )
+    gate: Annotated[str, BeforeValidator(_gate)] = Field(
+        default="off",
+        alias="Gate",
+        description="motion: while nothing moves in the areas only key frames are decoded, and everything from the key "
+        "frame before the first motion; off: everything always",
+        json_schema_extra={"enum": list(GATES)},
+    )
+    gate_hold_s: Annotated[float, Strict()] = Field(
+        default=DEFAULT_GATE_HOLD_S,
+        alias="GateHold",
+        ge=LEAST_GATE_HOLD_S,
+        le=MAX_GATE_HOLD_S,
+        description="with Gate: seconds for which everything is decoded after the last motion",
+        examples=[10],
+    )
     classes: Annotated[list[int | str], BeforeValidator(_classes)] = Field(
-        default=[], alias="Classes", description="which classes count, by number or name"
+        default=[], alias="Classes", max_length=MAX_CLASSES, description="which classes count, by number or name"
     )

@@ -28,4 +28,4 @@ def with_packages() -> None:
             f"which installs what is needed into {PROJECT_DIR / '.venv'}"
         )
     os.environ[_TRIED] = "1"
-    os.execv(python, [str(python), *sys.orig_argv[1:]])
+    os.execv(python, [str(python), *sys.orig_argv[1:]])  # noqa: S606 - this program again  # nosec B606

@@ -16,10 +16,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Strict
 
 from streamserver.core.address_checks import check_source, report_address, sensible_address
-from streamserver.core.drawings import MAX_POINTS, DetectInfo, TargetSize, not_contradictory
+from streamserver.core.drawings import DetectInfo, TargetSize, not_contradictory
 from streamserver.core.errors import BadRequestError, UnknownAlgorithmError
 from streamserver.core.examples import NEW_TASK_BODY as NEW_TASK_BODY
 from streamserver.core.extend_options import KEYS_OF_SAMPLES, TASK_WIDE_KEYS, ExtendOptions
+from streamserver.core.outgoing import Policy
+from streamserver.core.size_limits import check_sizes
 from streamserver.core.slips import nearest
 from streamserver.core.strict_json import JsonPath, parse_object, path_text
 from streamserver.core.wire_errors import fault, validate
@@ -33,6 +35,8 @@ MAX_REPORT_URLS = 32
 MAX_DETECT_INTERVAL = 100_000
 MAX_INTERVAL = 1_000_000
 _MAX_WARNINGS = 10
+_MOST_LOOKED_AT = 1000
+"""Unknown keys that are compared with the known ones."""
 
 
 def _percent(threshold: float) -> float:
@@ -182,6 +186,7 @@ def parse_create(
     events_kept_locally: bool,
     source_exists: Callable[[str], bool],
     foreign_engine: bool = False,
+    policy: Policy | None = None,
 ) -> CreateRequest:
     """The request in a body of ``/task/create``, checked as far as it can be without starting anything.
 
@@ -192,18 +197,23 @@ def parse_create(
         events_kept_locally: whether a task may have no report address.
         source_exists: tells whether the file or folder at an absolute path can be played by this server.
         foreign_engine: whether a sophon-stream program is the engine; it reads sources that ours does not.
+        policy: where addresses may lead; ``None`` where nothing will be connected to.
 
     Raises:
         BadRequestError: of the first thing that is wrong, with its JSON path.
+        RefusedAddressError: an address leads to where the settings let no task go.
         UnknownAlgorithmError: a ``Type`` that this server does not have.
         BodyTooLargeError: the body is larger than ``max_bytes``.
     """
-    request = validate(CreateRequest, parse_object(body, max_bytes=max_bytes))
+    content = parse_object(body, max_bytes=max_bytes)
+    check_sizes(content)
+    request = validate(CreateRequest, content)
     for index, algorithm in enumerate(request.algorithms):
         _check_type(algorithm.type, index, known_types)
         if isinstance(algorithm.extend, dict):
             validate(ExtendOptions, algorithm.extend, at=("Algorithm", index, "Extend"))
-    _check_points(request)
+    if policy is not None:
+        policy.check_all(_addresses(request))
     check_source(request.input_src.stream_src.address, source_exists=source_exists, foreign_engine=foreign_engine)
     if not request.reporting.report_urls and not events_kept_locally:
         raise BadRequestError(
@@ -257,20 +267,21 @@ def _check_type(number: int, index: int, known_types: Mapping[int, str]) -> None
         )
 
 
-def _check_points(request: CreateRequest) -> None:
-    count = sum(len(info.hot_area) for algorithm in request.algorithms for info in algorithm.detect_infos)
-    if count > MAX_POINTS:
-        raise BadRequestError(
-            f"the areas have {count} corners together", path="$.Algorithm", cure=f"at most {MAX_POINTS}"
-        )
+def _addresses(request: CreateRequest) -> dict[str, str]:
+    """All addresses of a request by their JSON paths."""
+    reports = {f"$.Reporting.ReportUrlList[{i}]": url for i, url in enumerate(request.reporting.report_urls)}
+    return {"$.InputSrc.StreamSrc.Address": request.input_src.stream_src.address} | reports
 
 
 def slips_of(request: CreateRequest) -> list[str]:
-    """Unknown keys that look like known ones, and known ones where they say nothing, a sentence each, ten at most."""
+    """Unknown keys that look like known ones, and known ones where they say nothing, a sentence each, ten at most.
+
+    Of very many unknown keys only the first thousand are looked at.
+    """
     extends = [(("Algorithm", i, "Extend"), entry.extend) for i, entry in enumerate(request.algorithms)]
     models = [(at, ExtendOptions.model_validate(extend)) for at, extend in extends if isinstance(extend, dict)]
     found = chain(_slips(request, ()), _of_no_algorithm(request), *(_slips(model, at) for at, model in models))
-    return list(islice(found, _MAX_WARNINGS))
+    return list(islice(filter(None, islice(found, _MOST_LOOKED_AT)), _MAX_WARNINGS))
 
 
 def _of_no_algorithm(request: CreateRequest) -> Iterator[str]:
@@ -282,7 +293,7 @@ def _of_no_algorithm(request: CreateRequest) -> Iterator[str]:
 
 
 def _slips(model: BaseModel, at: JsonPath) -> Iterator[str]:
-    """A sentence for each unknown key that is a known one elsewhere or looks like one, depth first."""
+    """A sentence for each unknown key that is a known one elsewhere or looks like one, else "", depth first."""
     known = [str(field.alias) for field in type(model).model_fields.values()]
     known += KEYS_OF_SAMPLES if isinstance(model, ExtendOptions) else ()
     known += ("Extend",) if isinstance(model, CreateRequest) else ()
@@ -291,8 +302,9 @@ def _slips(model: BaseModel, at: JsonPath) -> Iterator[str]:
             continue
         if key in _HOMES:
             yield _misplaced(key, at)
-        elif near := nearest(key, known):
-            yield f"{path_text((*at, key))} is no key of this server; did you mean {near!r}?"
+        else:
+            near = nearest(key, known)
+            yield f"{path_text((*at, key))} is no key of this server; did you mean {near!r}?" if near else ""
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         children = enumerate(value) if isinstance(value, list) else [(None, value)]

@@ -32,7 +32,10 @@ class RepeatFilter(logging.Filter):
         """Decides about one record and may add to its message."""
         if record.levelno < logging.WARNING:
             return True
-        key = (record.name, record.levelno, record.getMessage())
+        try:
+            key = (record.name, record.levelno, record.getMessage())
+        except (TypeError, ValueError, KeyError):  # arguments that do not fit the text: the handler says so
+            return True
         with self._lock:
             since, held_back = self._seen.get(key, (-self._interval_s, 0))
             now = self._clock_s()

@@ -61,6 +61,10 @@ class TaskEntry(Answer):
     stalls: int = Field(alias="Stalls", description="how often a standing connection gave no new picture")
     broken_packets: int = Field(alias="BrokenPackets", description="packets that were lost or could not be decoded")
     stream: str = Field(alias="Stream", description="what is read, e.g. h264 1920x1080 25 fps")
+    gate: str = Field(
+        alias="Gate",
+        description="with a motion gate, while RUNNING: open (all is decoded) or idle (key frames only); else empty",
+    )
     fps: float = Field(alias="Fps", description="frames analysed a second over the last seconds, while RUNNING")
     frames: int = Field(alias="Frames", description="frames analysed since the task was accepted")
     dropped: int = Field(alias="Dropped", description="live frames left out because the engine was busy")
@@ -103,6 +107,25 @@ class OutboxProblem(Answer):
 
     task_id: str = Field(alias="TaskID", description="name of the task")
     reason: str = Field(alias="Reason", description="why, and the cure")
+
+
+class LogLine(Answer):
+    """A line of a task's log."""
+
+    time: str = Field(alias="Time", description="when, UTC, ISO 8601", examples=["2026-11-20T10:41:05.123Z"])
+    level: str = Field(alias="Level", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    role: str = Field(alias="Role", description="who wrote it: engine or client")
+    pid: int = Field(alias="Pid", description="its process; 0 where the file does not say")
+    logger: str = Field(alias="Logger", description="the part of the program")
+    message: str = Field(alias="Message", description="what it says; text of any kind, never markup")
+    trace: str = Field(alias="Trace", description="a traceback, several lines; empty without one")
+
+
+class TaskLog(Answer):
+    """The last lines of a task's log."""
+
+    task_id: str = Field(alias="TaskID", description="name of the task")
+    lines: list[LogLine] = Field(alias="Lines", description="oldest first")
 
 
 class License(Answer):
@@ -162,7 +185,20 @@ class QueryReply(Reply):
 class ListReply(Reply):
     """The answer to list."""
 
-    result: list[TaskEntry] = Field(alias="Result", description="oldest first; ended tasks stay until they are deleted")
+    result: list[TaskEntry] = Field(alias="Result", description="ended tasks stay until they are deleted")
+
+
+class PageReply(ListReply):
+    """The answer to list when a page was asked for."""
+
+    total: int = Field(alias="Total", description="how many there are on all pages together")
+    more: bool = Field(alias="More", description="there are more; ask again with the last TaskID as After")
+
+
+class LogReply(Reply):
+    """The answer to /task/log."""
+
+    result: TaskLog = Field(alias="Result")
 
 
 class DeadReply(Reply):

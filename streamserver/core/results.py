@@ -11,7 +11,6 @@ and may be absent:
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,6 +105,7 @@ def frame_to_wire(
 ) -> dict[str, Any]:
     """The message of a frame in which nothing was found: the keys of CONTRACT 4.1 that are always there, and 4.2.
 
+    ``mSpData`` are the JPEG's bytes, which ``wire_json.to_json`` writes as Base64.
     ``sequence`` is ``None`` in parts, which have neither ``mSequence`` nor ``mLoop``.
     """
     frame: dict[str, Any] = {
@@ -113,7 +113,7 @@ def frame_to_wire(
         "mEndOfStream": False,
         "mFrameId": frame_id,
         "mHeight": size_wh[1],
-        "mSpData": base64.b64encode(picture_jpeg).decode("ascii"),
+        "mSpData": picture_jpeg,
         "mTimestamp": timestamp_us,
         "mWidth": size_wh[0],
     }

@@ -28,6 +28,9 @@ EVENTS = ("enter", "leave", "inside", "dwell", "occupancy")
 PICTURES = ("event", "best")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MAX_SHAPES = 64
+MAX_CLASSES = 1000
+"""Entries of ``Classes`` and ``Thresholds``."""
+
 MAX_SECONDS = 604_800
 MAX_REARM_S = 3600
 """So long are those remembered who do not come any more."""
@@ -90,6 +93,8 @@ def _zone(name: str) -> str:
 def _thresholds(value: Any) -> Any:
     if not isinstance(value, dict):
         raise fault("expected an object", cure='e.g. {"person": 60}')
+    if len(value) > MAX_CLASSES:
+        raise fault(f"{len(value)} classes are too many", cure=f"at most {MAX_CLASSES}", show=False)
     for name, least in value.items():
         if class_number(name) is None:
             raise fault(f"{describe(name)} is no class", cure=_CLASS_CURE, show=False)
@@ -233,7 +238,10 @@ class ConditionOptions(Wire):
         alias="Thresholds",
         description="least confidence by class, by name or number, as threshold has it",
         examples=[{"person": 60, "2": 0.4}],
-        json_schema_extra={"additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 100}},
+        json_schema_extra={
+            "maxProperties": MAX_CLASSES,
+            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+        },
     )
     schedule: Schedule | None = Field(
         default=None,

@@ -36,6 +36,11 @@ _GUESSED_FIRST = (
 fewer than ``_NUMBER_DIGITS``: both are hidden next to their user only."""
 
 _HIDDEN = "***"
+_TOKEN = re.compile(
+    r"(ss_[0-9a-f]{12}_)[0-9a-fA-F]+|(authorization\W{1,6}(?:basic|bearer|digest)\s+)[^\s,'\"\\]+", re.IGNORECASE
+)
+"""API keys (``keys/``), which nobody knows beforehand, and headers."""
+
 _ESCAPE = re.compile("%[0-9A-F]{2}")
 _GOES_BEFORE = re.compile(r"(?<=[\w/.-])(?<!%[0-9A-Fa-f]{2})(?<!\\[nrt])")
 _GOES_ON = re.compile(r"[\w/-]|\.\w")
@@ -79,7 +84,10 @@ class _Known:
             counts[form] = counts.get(form, 0) + by
             if not counts[form]:
                 del counts[form]
-            self._beginnings[form[:SHORTEST]] = counts
+            if counts:
+                self._beginnings[form[:SHORTEST]] = counts
+            else:
+                del self._beginnings[form[:SHORTEST]]
 
 
 _known = _Known()
@@ -109,13 +117,14 @@ def register_request(request: Mapping[str, Any]) -> None:
 
 
 def hide(text: str) -> str:
-    """``text`` without the secrets that were registered, and without the credentials of any address."""
+    """``text`` without the secrets that were registered, the credentials of any address, and API keys."""
     pieces, done = [], 0
     for start, end in _known.places(text):
         if start >= done:
             pieces += [text[done:start], _HIDDEN]
         done = max(done, end)
-    return mask_credentials("".join([*pieces, text[done:]]))
+    shown = mask_credentials("".join([*pieces, text[done:]]))
+    return _TOKEN.sub(lambda found: f"{found[1] or found[2]}{_HIDDEN}", shown)
 
 
 def _is_word(form: str) -> bool:

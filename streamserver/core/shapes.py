@@ -47,10 +47,18 @@ def _meeting_edges(corners_xy: Sequence[PointXy]) -> tuple[Edge, Edge] | None:
     edges = [(corners_xy[i], corners_xy[(i + 1) % count]) for i in range(count)]
     order = sorted(range(count), key=lambda i: min(edges[i][0][0], edges[i][1][0]))
     for position, i in enumerate(order):
-        right = max(edges[i][0][0], edges[i][1][0])
+        (ax, ay), (bx, by) = edges[i]
+        right, top, bottom = max(ax, bx), min(ay, by), max(ay, by)
+        dx, dy = bx - ax, by - ay
         for j in order[position + 1 :]:
-            if min(edges[j][0][0], edges[j][1][0]) > right:
+            (cx, cy), (ex, ey) = edges[j]
+            if cx > right and ex > right:
                 break
+            if (cy < top and ey < top) or (cy > bottom and ey > bottom):
+                continue
+            # Half a million pairs may come by: most lie clear of the line through the edge, which needs no call.
+            if (dx * (cy - ay) - dy * (cx - ax)) * (dx * (ey - ay) - dy * (ex - ax)) > 0:
+                continue
             if _meet(edges[i], edges[j], neighbours=(i - j) % count in (1, count - 1)):
                 return edges[min(i, j)], edges[max(i, j)]
     return None

@@ -10,6 +10,7 @@ from pydantic import Field
 from streamserver.core.address_checks import check_source
 from streamserver.core.errors import BadRequestError
 from streamserver.core.messages import StreamSrc
+from streamserver.core.outgoing import Policy
 from streamserver.core.strict_json import describe, parse_object
 from streamserver.core.urls import local_path, source_type
 from streamserver.core.wire_errors import validate
@@ -32,15 +33,19 @@ class SnapshotRequest(Wire):
     )
 
 
-def parse_snapshot(body: bytes, *, max_bytes: int, source_exists: Callable[[str], bool]) -> dict[str, str]:
+def parse_snapshot(
+    body: bytes, *, max_bytes: int, source_exists: Callable[[str], bool], policy: Policy
+) -> dict[str, str]:
     """What a body of ``POST /task/snapshot`` names: ``address``, ``source_type`` and ``transport``.
 
     Args:
         body: ``{"Address": "…"}`` or ``{"InputSrc": {"StreamSrc": {"Address": "…"}}}``.
         max_bytes: largest body.
         source_exists: tells whether the file or folder at an absolute path can be read by this server.
+        policy: where addresses may lead.
 
     Raises:
+        RefusedAddressError: the address leads to where the settings let nobody go.
         BadRequestError: of the first thing that is wrong, with its JSON path.
         BodyTooLargeError: the body is larger than ``max_bytes``.
     """
@@ -50,6 +55,7 @@ def parse_snapshot(body: bytes, *, max_bytes: int, source_exists: Callable[[str]
     else:
         address = validate(SnapshotRequest, content).input_src.stream_src.address
         path = "$.InputSrc.StreamSrc.Address"
+    policy.check_all({path: address})
     try:
         check_source(address, source_exists=source_exists, foreign_engine=False)
     except BadRequestError as e:

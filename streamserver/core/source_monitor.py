@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from streamserver.core.states import SourceState
 
@@ -25,9 +26,11 @@ class SourceReport:
         frame_age_s: seconds since the last picture; ``None`` before the first.
         connects: connections that gave a picture.
         reconnects: those of them after the first.
+        reconnect_reasons: the same by why the one before was lost (``counters.RECONNECT_REASONS``).
         stalls: how often pictures stayed away, or stayed the same, while the connection stood.
         broken: packets that were lost, or that could not be decoded and were left out.
         stream: what is read, in words: ``h264 1920x1080 25 fps``; empty before it is known.
+        gate: ``open`` or ``idle`` behind a motion gate; empty without one.
     """
 
     state: SourceState = SourceState.NONE
@@ -38,6 +41,8 @@ class SourceReport:
     stalls: int = 0
     broken: int = 0
     stream: str = ""
+    gate: str = ""
+    reconnect_reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def reconnects(self) -> int:
@@ -75,6 +80,9 @@ class SourceMonitor:
         self._last_sign = self._since
         self._connects = self._stalls = self._broken = 0
         self._stream = ""
+        self._gate = ""
+        self._lost_for = ""
+        self._reasons: Counter[str] = Counter()
 
     def connecting(self) -> None:
         """The source is opened for the first time."""
@@ -88,7 +96,7 @@ class SourceMonitor:
             connected: False where an old connection has come to life again.
         """
         with self._lock:
-            self._connects += connected
+            self._count_connection(connected)
             self._stream = stream or self._stream
             self._last_sign = self._clock()
         self._change(SourceState.STREAMING, "")
@@ -102,6 +110,15 @@ class SourceMonitor:
                 self._since = now
             self._last_frame = self._last_sign = now
 
+    def resting(self) -> None:
+        """A packet has come that is not decoded, because nothing moves."""
+        with self._lock:
+            self._last_sign = self._clock()
+
+    def gate(self, *, is_open: bool) -> None:
+        """There is a motion gate, and it is open (everything is decoded) or idle (key frames only)."""
+        self._gate = "open" if is_open else "idle"
+
     def stalled(self, reason: str, *, stream: str = "", connected: bool = False) -> None:
         """The connection stands, and what comes is of no use: always the same picture.
 
@@ -111,15 +128,24 @@ class SourceMonitor:
             connected: whether this is a new connection, on which the same stall goes on.
         """
         with self._lock:
-            self._connects += connected
+            self._count_connection(connected)
             self._stalls += self._state is not SourceState.STALLED and not connected
             self._stream = stream or self._stream
         self._change(SourceState.STALLED, reason)
 
-    def reconnecting(self, reason: str) -> None:
-        """The connection has ended, or did not come about; it is tried again."""
+    def reconnecting(self, reason: str, *, ended: bool = False) -> None:
+        """The connection has ended, or did not come about; it is tried again.
+
+        Args:
+            reason: in words.
+            ended: the other side has ended the stream, as it may.
+        """
         with self._lock:
-            self._stalls += self._overdue_s(self._clock()) is not None
+            overdue = self._overdue_s(self._clock()) is not None
+            self._stalls += overdue
+            frozen = self._state is SourceState.STALLED
+            why = "frozen" if frozen else "stalled" if overdue else "ended" if ended else "lost"
+            self._lost_for = self._lost_for or why
         self._change(SourceState.RECONNECTING, reason)
 
     def ended(self) -> None:
@@ -153,7 +179,16 @@ class SourceMonitor:
                 stalls=stalls,
                 broken=self._broken,
                 stream=self._stream,
+                gate=self._gate,
+                reconnect_reasons=dict(self._reasons),
             )
+
+    def _count_connection(self, connected: bool) -> None:
+        """A connection gives pictures; the reason is the first there was since one did. Under the lock."""
+        if connected and self._connects:
+            self._reasons[self._lost_for or "lost"] += 1
+        self._connects += connected
+        self._lost_for = ""
 
     def _overdue_s(self, now: float) -> float | None:
         """For how long a streaming source counts as stalled; ``None`` if it does not. Under the lock."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from streamserver.core.errors import BadRequestError, BodyTooLargeError
@@ -14,6 +14,9 @@ from streamserver.core.urls import masked
 
 MAX_DEPTH = 32
 """Levels of objects and lists within each other."""
+
+MAX_VALUES = 100_000
+"""Values in all objects and lists together."""
 
 MAX_STRING = 4096
 """Characters of one string or key."""
@@ -38,7 +41,7 @@ def parse_object(body: bytes, *, max_bytes: int) -> dict[str, Any]:
 
     Refused: more than ``max_bytes``, text that is not UTF-8, anything but one object, a key twice in one object, NaN,
     Infinity, numbers beyond a double or of more than 32 digits, halves of surrogate pairs, strings over 4096
-    characters, more than 32 levels.
+    characters, more than 32 levels, more than 100,000 values.
 
     Raises:
         BodyTooLargeError: the body is too large.
@@ -131,9 +134,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _check(content: dict[str, Any]) -> None:
     waiting: list[tuple[JsonPath, Any]] = [((), content)]
+    count = 0
     while waiting:
         path, value = waiting.pop()
-        if len(path) > MAX_DEPTH:
+        if value and not isinstance(value, str) and len(path) >= MAX_DEPTH:
             raise _too_deep(path_text(path[:3]) + "…")
         if isinstance(value, _DoubledObject):
             raise BadRequestError(
@@ -141,10 +145,18 @@ def _check(content: dict[str, Any]) -> None:
             )
         for text in _strings(value):
             _check_string(text, path)
-        if isinstance(value, dict):
-            waiting.extend(((*path, key), child) for key, child in value.items())
-        elif isinstance(value, list):
-            waiting.extend(((*path, index), child) for index, child in enumerate(value))
+        if isinstance(value, dict | list):
+            count += len(value)
+            if count > MAX_VALUES:
+                raise BadRequestError(f"more than {MAX_VALUES} values", cure="send less of them")
+            waiting.extend(((*path, step), child) for step, child in _items(value) if isinstance(child, _WITH_TEXT))
+
+
+_WITH_TEXT = (str, dict, list)
+
+
+def _items(value: dict[str, Any] | list[Any]) -> Iterable[tuple[str | int, Any]]:
+    return value.items() if isinstance(value, dict) else enumerate(value)
 
 
 def _strings(value: Any) -> Iterator[str]:

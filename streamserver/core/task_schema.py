@@ -43,10 +43,24 @@ def _as_accepted(node: Mapping[str, Any]) -> dict[str, Any]:
         if key in ("TaskID", "SrcID"):
             kinds.append({"type": "integer"})
         if len(kinds) > 1:
-            shown = {name: value[name] for name in ("title", "description", "default", "examples") if name in value}
-            rest = {name: item for name, item in value.items() if name not in shown}
-            properties[key] = {**shown, "anyOf": [rest, *kinds[1:]]} if rest else shown
+            properties[key] = _either(value, kinds[1:])
     return {**node, "properties": properties}
+
+
+def with_nulls(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's node whose keys that may be left out may be ``null`` too, which means the same."""
+    required = node.get("required", ())
+    properties = {
+        key: value if key in required else _either(value, [{"type": "null"}])
+        for key, value in node.get("properties", {}).items()
+    }
+    return {**node, "properties": properties}
+
+
+def _either(value: Mapping[str, Any], more: list[dict[str, Any]]) -> dict[str, Any]:
+    shown = {name: value[name] for name in ("title", "description", "default", "examples") if name in value}
+    rest = {name: item for name, item in value.items() if name not in shown}
+    return {**shown, "anyOf": [rest, *more]} if rest else shown
 
 
 if __name__ == "__main__":

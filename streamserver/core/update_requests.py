@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from streamserver.core.messages import MAX_ALGORITHMS, Algorithm, InputSrc, Reporting, TaskIdRequest
+from streamserver.core.size_limits import check_sizes
 from streamserver.core.strict_json import parse_object
 from streamserver.core.wire_errors import validate
 from streamserver.core.wire_types import without_default
@@ -47,7 +48,9 @@ def parse_update(body: bytes, *, max_bytes: int) -> UpdateRequest:
         BadRequestError: of the first thing that is wrong, with its JSON path.
         BodyTooLargeError: the body is larger than ``max_bytes``.
     """
-    return validate(UpdateRequest, parse_object(body, max_bytes=max_bytes))
+    content = parse_object(body, max_bytes=max_bytes)
+    check_sizes(content)
+    return validate(UpdateRequest, content)
 
 
 def merged(stored: Mapping[str, Any], update: UpdateRequest) -> bytes:

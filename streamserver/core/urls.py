@@ -42,7 +42,7 @@ _WORDS = re.compile(r"\S+")
 _CERTAIN, _LIKELY, _POSSIBLE = 2, 1, 0
 """How sure it is that a host is one: an IP address or one with a port; a name with dots; any other word."""
 
-_SECRET_WORDS = "pass|pwd|psw|psk|token|secret|sign|auth|key|cred|session"
+_SECRET_WORDS = "pass|pwd|psw|psk|token|secret|sign|auth|key|cred|session"  # noqa: S105 - words, no password  # nosec B105
 _SECRET_NAME = rf"[\w.-]{{0,40}}(?:{_SECRET_WORDS})[\w.-]{{0,40}}"
 _SECRET_PARAMETER = re.compile(rf"(?P<key>[?&;#]{_SECRET_NAME}=)(?P<value>[^&#;\s]+)", re.IGNORECASE)
 _SECRET_IN_PATH = re.compile(rf"(?P<key>[/_,](?:{_SECRET_WORDS})\w{{0,40}}?=)(?P<value>[^&#;,/\s]+)", re.IGNORECASE)
@@ -52,6 +52,8 @@ _ENDS_CREDENTIALS = re.compile(r"[/?#@:%\[\]\\\s\x00-\x1f]")
 _ENDS_RTMP_CREDENTIALS = re.compile("[/?#]")
 _LONGEST_CREDENTIALS = 1024
 """In text, where it is not certain how far an address goes."""
+_MOST_IN_TEXT = 200
+"""Addresses in one text; from the next one on all of it is hidden, for finding the ends of so many takes long."""
 _ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2})")
 
 
@@ -277,16 +279,18 @@ def _escaped_for_rtmp(text: str) -> str:
 
 def _mask_addresses(text: str) -> str:
     """Hides user and password of every address with ``://``."""
-    masked, done = [], 0
+    masked, done, count = [], 0, 0
     start = text.find("://")
-    while start >= 0:
+    while start >= 0 and count < _MOST_IN_TEXT:
         start += len("://")
         end = _end_in_text(text, start)
         if end > start:
             masked += [text[done:start], "***"]
             done = start = end
         start = text.find("://", start)
-    return "".join([*masked, text[done:]])
+        count += 1
+    rest = text[done:] if start < 0 else f"{text[done:start]}://***"
+    return "".join([*masked, rest])
 
 
 def _end_in_text(text: str, start: int) -> int:

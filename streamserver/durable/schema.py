@@ -75,7 +75,7 @@ def migrate(connection: sqlite3.Connection, schema: Schema) -> None:
 
 def _stamp(connection: sqlite3.Connection, version: int) -> None:
     row = (version, streamserver.__version__, time.time())
-    connection.execute(f"INSERT OR REPLACE INTO {HISTORY} VALUES (?, ?, ?)", row)
+    connection.execute(f"INSERT OR REPLACE INTO {HISTORY} VALUES (?, ?, ?)", row)  # noqa: S608 - names of ours, values are bound  # nosec B608
     connection.execute(f"PRAGMA user_version = {version}")
 
 
@@ -89,7 +89,7 @@ def version_of(connection: sqlite3.Connection, schema: Schema) -> int:
     noted = int(connection.execute("PRAGMA user_version").fetchone()[0])
     names = tables_of(connection)
     if HISTORY in names:
-        stamped = connection.execute(f"SELECT max(version) FROM {HISTORY}").fetchone()[0]
+        stamped = connection.execute(f"SELECT max(version) FROM {HISTORY}").fetchone()[0]  # noqa: S608 - names of ours, values are bound  # nosec B608
         if stamped != noted:
             raise WrongShapeError(f"its header says schema version {noted}, its history {stamped}")
         return noted
@@ -107,7 +107,7 @@ def require_known(connection: sqlite3.Connection, schema: Schema, path: Path) ->
     """
     version = version_of(connection, schema)
     if version > schema.version and HISTORY in tables_of(connection):
-        program = connection.execute(f"SELECT program FROM {HISTORY} WHERE version = ?", (version,)).fetchone()[0]
+        program = connection.execute(f"SELECT program FROM {HISTORY} WHERE version = ?", (version,)).fetchone()[0]  # noqa: S608 - names of ours, values are bound  # nosec B608
         raise StoreError(
             f"{path}: schema version {version}, written by stream-server {program}; this is {streamserver.__version__} "
             f"and knows versions up to {schema.version}",

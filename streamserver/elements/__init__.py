@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from streamserver.core.errors import GraphError
 from streamserver.engine.element import Element
 
 
+@functools.cache
 def available() -> frozenset[str]:
     """The names of all elements, found without importing any."""
     return frozenset(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from streamserver.core.arrays import FloatArray, ImageBgr
+from streamserver.core.arrays import FloatArray
 from streamserver.core.errors import ConfigError, GraphError
+from streamserver.core.picture import Pixels
 from streamserver.elements._model import (
     Outlook,
     find_model,
@@ -121,15 +122,22 @@ class DetectorElement(Element):
             options=self.options_for(found),
         )
         self._found = found
+        self.batch_size = self._detector.batch_size
         self._min_scores = self._scores_per_class(self._detector, found)
         self.context.report("detector", self._detector.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:
         """Looks at the frame, or at the part of it that ``roi`` names."""
-        if frame.picture is not None:
-            part = self._outlook.part_of(frame)
-            self.put(frame, Found() if part is None else self._look(*part))
-        emit(frame)
+        self.process_many([frame], emit)
+
+    def process_many(self, frames: Sequence[Frame], emit: Emit) -> None:
+        """Looks at the frames of several channels, or at several parts, in one run."""
+        parts = [None if frame.picture is None else self._outlook.pixels_of(frame) for frame in frames]
+        found = iter(self._look([part for part in parts if part is not None]))
+        for frame, part in zip(frames, parts, strict=True):
+            if frame.picture is not None:
+                self.put(frame, Found() if part is None else next(found))
+            emit(frame)
 
     def reconfigure(self, configure: Mapping[str, Any]) -> None:
         """Takes other thresholds, sizes and another ``roi`` for the next frame; the network stays."""
@@ -144,14 +152,19 @@ class DetectorElement(Element):
         """Lets the network go."""
         self._detector = None
 
-    def _look(self, image_bgr: ImageBgr, left_top: tuple[int, int]) -> Found:
+    def _look(self, parts: Sequence[tuple[Pixels, tuple[int, int]]]) -> list[Found]:
+        """What is in some pictures, given with their places in the frames."""
         assert self._detector is not None
-        found = self._detector.look(image_bgr, min_scores=self._min_scores, iou_threshold=self._threshold_nms)
-        if len(found.detections):
-            found = self._of_right_size(found)
-        return found.moved(*left_top)
+        all_found = self._detector.look_many(
+            [pixels for pixels, _ in parts], min_scores=self._min_scores, iou_threshold=self._threshold_nms
+        )
+        return [
+            self._of_right_size(found).moved(*left_top) for found, (_, left_top) in zip(all_found, parts, strict=True)
+        ]
 
     def _of_right_size(self, found: Found) -> Found:
+        if not len(found.detections):
+            return found
         boxes = found.detections.boxes_xyxy
         sides = boxes[:, 2:] - boxes[:, :2]
         fits = ((sides > self._least_px) & (sides < self._most_px)).all(axis=1)

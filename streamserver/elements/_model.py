@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import ConfigError, ModelError, ModelNotFoundError
+from streamserver.core.model_address import ModelAddress
+from streamserver.core.picture import Pixels, Planes, size_wh_of
 from streamserver.engine.element import ElementContext
 from streamserver.engine.frame import Frame
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import read_labels
 from streamserver.models.store import FoundModel, ModelStore, inspect_cure
+from streamserver.models.tuning import tuned
 from streamserver.vision.roi import Roi
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = TypeVar("P", Planes, ImageBgr)
 
 
 def read_model_path(context: ElementContext) -> str:
@@ -59,13 +64,41 @@ def load_network(context: ElementContext, found: FoundModel, load: Callable[...,
         options: what else it takes.
 
     Raises:
-        ModelError: naming the element file, the element and the key, always with a cure.
+        ModelError, ModelNotFoundError: naming the element file, the element and the key, always with a cure.
     """
     settings = context.settings
+    place = found.path
+    if isinstance(place, ModelAddress):
+        patient_s = min(settings.remote_timeout_s, settings.heartbeat_timeout_s)  # or the engine would look hung
+        place = replace(place, timeout_s=patient_s, waiting=_AtServer(context, place))
+    elif settings.model_tuning:
+        context.alive()
+        place = tuned(place, settings.model_cache_path)
     try:
-        return load(found.path, device=settings.device, threads=settings.inference_threads, **options)
+        return load(place, device=settings.device, threads=settings.inference_threads, **options)
+    except ModelNotFoundError as e:
+        raise unusable(context, e) from e
     except ModelError as e:
         raise unusable(context, ModelError(e.message, cure=e.cure or inspect_cure(found.path))) from e
+
+
+class _AtServer:
+    """Waits for a model server that is away, in the element's own thread, and says so in the task's status."""
+
+    def __init__(self, context: ElementContext, address: ModelAddress) -> None:
+        self._context = context
+        self._address = address
+
+    def wait(self, reason: str, pause_s: float) -> bool:
+        """See ``Waiting``."""
+        self._context.alive()
+        self._context.report("detector", f"waiting for {self._address}: {reason}")
+        return not self._context.stopping.wait(pause_s)
+
+    def over(self, running: str) -> None:
+        """See ``Waiting``."""
+        self._context.alive()
+        self._context.report("detector", running)
 
 
 def normalisation_of(found: FoundModel, own: Normalisation | None) -> Normalisation | None:
@@ -151,18 +184,26 @@ class Outlook:
             ``None`` for a part of a frame that ``roi`` does not touch, or that is empty: parts have all sizes.
         """
         assert frame.picture is not None
-        image_bgr = frame.picture.bgr
-        part = image_bgr if self.roi is None else self.roi.crop(image_bgr)
-        if part.size:
+        return self._cut(frame, frame.picture.bgr)
+
+    def pixels_of(self, frame: Frame) -> tuple[Pixels, tuple[int, int]] | None:
+        """As ``part_of``, but planes where the picture has them, so that nothing is converted."""
+        assert frame.picture is not None
+        planes = frame.picture.planes
+        return self.part_of(frame) if planes is None else self._cut(frame, planes)
+
+    def _cut(self, frame: Frame, whole: P) -> tuple[P, tuple[int, int]] | None:
+        part = whole if self.roi is None else self.roi.crop(whole)
+        if min(size_wh_of(part)):
             return part, (0, 0) if self.roi is None else (self.roi.left, self.roi.top)
         if frame.branch_of:
             return None
-        size_wh = image_bgr.shape[1::-1]
+        size_wh = size_wh_of(whole)
         if size_wh not in self._missed:
             self._missed.add(size_wh)
             problem = f"{self.roi} lies outside the frame of {size_wh[0]}x{size_wh[1]}"
             logger.warning("%s; all of it is looked at", self._context.error("roi", problem).message)
-        return image_bgr, (0, 0)
+        return whole, (0, 0)
 
 
 def read_names(context: ElementContext, *, key: str = "class_names_file") -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
-import json
 import logging
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.files import write_atomically
+from streamserver.core.wire_json import to_json
 from streamserver.elements._drawing import shown
 from streamserver.elements._message import message_of
 from streamserver.elements._results import Disk
@@ -118,8 +119,10 @@ class MediaServer:
 class WebSocket:
     """A web-socket server; frames are encoded only while somebody looks."""
 
-    def __init__(self, host: str, port: int, *, serialized: bool, size_wh: tuple[int, int]) -> None:
-        self._server = NewestServer(host, port)
+    def __init__(
+        self, host: str, port: int, *, serialized: bool, size_wh: tuple[int, int], page_hosts: Collection[str] = ()
+    ) -> None:
+        self._server = NewestServer(host, port, page_hosts=page_hosts)
         self._serialized = serialized
         self._size_wh = size_wh
         self._times: collections.deque[float] = collections.deque(maxlen=_RATE_FRAMES)
@@ -136,7 +139,7 @@ class WebSocket:
             return
         if self._serialized:
             message = message_of(frame, with_pictures=True, fps=self._fps())
-            self._server.show(json.dumps(message, ensure_ascii=False, sort_keys=True, separators=(",", ":")))
+            self._server.show(to_json(message).decode())
         else:
             image_bgr = _resized(shown(frame).bgr, self._size_wh)
             self._server.show(base64.b64encode(encode_jpeg(image_bgr)).decode("ascii"))

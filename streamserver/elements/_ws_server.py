@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http
+import ipaddress
 import logging
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Collection
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.sync.server import Server, ServerConnection, serve
+
+from streamserver.core.web_pages import is_from_other_site
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +32,12 @@ _SEND_LIMIT_S = 5
 """How long a client may take nothing of a message, after the buffers are full, before it is taken for gone; up to three
 times as long where it has taken a part."""
 
+_GREETING_LIMIT_S = 2.0
+"""How long a client may take to say that it wants a web socket."""
+
 _GOODBYE_S = 1.0
+_GOODBYE_POLL_S = 0.02
+_CUT_AGAIN_S = 0.1
 _MAX_INCOMING_BYTES = 4096
 
 _library_logger = logging.getLogger(f"{__name__}.library")
@@ -40,25 +51,33 @@ class NewestServer:
         host: the address to listen on.
         port: the port; 0 for a free one.
         most_clients: who comes when there are so many is turned away.
+        page_hosts: hosts whose web pages may look where only this machine can connect; there, pages of all others
+            are turned away, for a browser lets any page of the internet connect to this machine.
 
     Raises:
         OSError: the port cannot be listened on.
     """
 
-    def __init__(self, host: str, port: int, *, most_clients: int = _MOST_CLIENTS) -> None:
+    def __init__(
+        self, host: str, port: int, *, most_clients: int = _MOST_CLIENTS, page_hosts: Collection[str] = ()
+    ) -> None:
         self._news = threading.Condition()
         self._message = ""
         self._number = 0
         self._closing = False
         self._clients = 0
         self._most_clients = most_clients
+        self._is_private = _is_loopback(host)
+        self._page_hosts = page_hosts
+        self._door = _Door.at(host, port, has_room=self._has_room)
         self._server: Server = serve(
             self._serve,
-            sock=_Door.at(host, port, has_room=self._has_room),
+            sock=self._door,
+            process_request=self._turn_strangers_away,
             compression=None,
             max_size=_MAX_INCOMING_BYTES,
             close_timeout=1,
-            open_timeout=2,
+            open_timeout=_GREETING_LIMIT_S,
             logger=_library_logger,
         )
         self.port: int = self._server.socket.getsockname()[1]
@@ -87,20 +106,27 @@ class NewestServer:
             self._news.notify_all()
         deadline = time.monotonic() + (0 if hurry else _GOODBYE_S)
         while self._server.handler_threads and time.monotonic() < deadline:
-            time.sleep(_GOODBYE_S / 50)
+            time.sleep(_GOODBYE_POLL_S)
         ending = threading.Thread(target=self._server.shutdown, name=f"ws {self.port} ends", daemon=True)
         ending.start()
         while ending.is_alive():
             self._cut_all()
-            ending.join(_GOODBYE_S / 10)
+            ending.join(_CUT_AGAIN_S)
         self._thread.join()
 
     def _cut_all(self) -> None:
-        with self._server.lock:
-            connections = list(self._server.all_connections)
-        for connection in connections:
+        """Also those who have not said yet what they want, of whom the library does not know."""
+        for client in self._door.let_in():
             with contextlib.suppress(OSError):  # it is cut already
-                connection.socket.shutdown(socket.SHUT_RDWR)
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _turn_strangers_away(self, connection: ServerConnection, request: Request) -> Response | None:
+        if not (self._is_private and is_from_other_site(request.headers.get, names=self._page_hosts)):
+            return None
+        logger.warning("port %d: a page of %r was turned away", self.port, request.headers.get("Origin", "")[:80])
+        return connection.respond(
+            http.HTTPStatus.FORBIDDEN, "pages of other sites may not look; see the setting host_names\n"
+        )
 
     def _has_room(self) -> bool:
         if len(self._server.handler_threads) < self._most_clients:
@@ -146,6 +172,13 @@ class NewestServer:
             return
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 class _Door(socket.socket):
     """A listening socket that lets in only so many, and that outlives a shortage of descriptors.
 
@@ -153,13 +186,20 @@ class _Door(socket.socket):
     """
 
     _has_room: Callable[[], bool]
+    _clients: weakref.WeakSet[socket.socket]
+    _lock: threading.Lock
+
+    def let_in(self) -> list[socket.socket]:
+        """The clients who are there, and maybe some who have left."""
+        with self._lock:
+            return list(self._clients)
 
     @classmethod
     def at(cls, host: str, port: int, *, has_room: Callable[[], bool]) -> _Door:
         """A door at ``host`` and ``port``; raises ``OSError`` when it cannot be had."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         door = cls(fileno=socket.create_server((host.strip("[]"), port), family=family).detach())
-        door._has_room = has_room
+        door._has_room, door._clients, door._lock = has_room, weakref.WeakSet(), threading.Lock()
         door.settimeout(_POLL_S)
         return door
 
@@ -177,6 +217,8 @@ class _Door(socket.socket):
                 time.sleep(_POLL_S)
                 continue
             if self._has_room():
+                with self._lock:
+                    self._clients.add(client)
                 return client, address
             client.close()
         raise OSError(errno.EBADF, "the door is closed")

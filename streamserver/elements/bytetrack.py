@@ -24,6 +24,7 @@ _next_track_id = itertools.count(1).__next__
 class ByteTrack(Element):
     """Replaces the detections of each frame by its tracks; keys and defaults stand at ``ByteTrackOptions``."""
 
+    light = True
     may_be_shared = True
 
     def __init__(self, context: ElementContext) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from streamserver.core.urls import masked
+from streamserver.core.web_pages import names_of
 from streamserver.elements._model import read_choice
 from streamserver.elements._outputs import ImageFolder, MediaServer, Output, VideoFile, WebSocket
 from streamserver.elements._results import RESULTS, make_results
@@ -112,7 +113,13 @@ class Encode(Element):
                 "wss_port", f"{self._port} + channel {channel_id} is {port}, which is no port", cure="use 1 to 65535"
             )
         try:
-            output = WebSocket(self._ws_host, port, serialized=self._serialized, size_wh=self._encoding.size_wh)
+            output = WebSocket(
+                self._ws_host,
+                port,
+                serialized=self._serialized,
+                size_wh=self._encoding.size_wh,
+                page_hosts=names_of(self.context.settings.host_names),
+            )
         except OSError as e:
             raise self.context.error(
                 "wss_port",

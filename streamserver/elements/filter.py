@@ -42,6 +42,8 @@ class Filter(Element):
     the last picture, at the end.
     """
 
+    light = True
+
     wants_skipped = True
 
     def __init__(self, context: ElementContext) -> None:
@@ -240,14 +242,12 @@ def _of_wrong_size(objects: Detections, conditions: Conditions) -> str:
     """One of the objects that are too small or too large, in words; empty where none is."""
     if not (conditions.min_px or conditions.max_px):
         return ""
-    if conditions.classes is not None:
-        objects = objects.select(np.flatnonzero(np.isin(objects.class_ids, conditions.classes)))
     small, large = wrong_sizes(objects, conditions)
     for rows, limit in (
         (small, f"even its longer side is below {conditions.min_px:g}"),
         (large, f"even its shorter side is above {conditions.max_px:g}"),
     ):
-        if rows.any():
+        if rows.any() and (rows := rows & conditions.concerns(objects.class_ids)).any():
             left, top, right, bottom = objects.boxes_xyxy[rows.argmax()]
             return f"one of {right - left:.0f}x{bottom - top:.0f} pixels, {limit}"
     return ""

@@ -7,8 +7,6 @@ follows only when the client asks for it) and ``retry_s`` (how long a frame is t
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import random
 import ssl
@@ -17,8 +15,8 @@ import time
 from typing import Any
 
 from streamserver.core import failpoints
-from streamserver.core.arrays import ImageBgr
 from streamserver.core.events import EVENTS_KEY, NOWHERE, PICTURES_KEY
+from streamserver.core.wire_json import from_json, to_json
 from streamserver.elements._message import message_of
 from streamserver.elements._model import read_choice, read_flag, read_text
 from streamserver.elements._push_connection import PushConnection, RefusedError, Target, UnreachableError
@@ -51,17 +49,24 @@ class HttpPush(Element):
         self._connections: dict[int, PushConnection] = {}
         self._lock = threading.Lock()
         self.dropped = 0
+        self._wanted = False
         self._failing = False
         self._next_complaint = 0.0
 
     def process(self, frame: Frame, emit: Emit) -> None:
-        """Posts the frame; with ``on_demand``, once more with its pictures if the client wants to see them."""
-        reply = self._deliver(self._message(frame, with_pictures=not self._on_demand))
-        if self._on_demand and _asks_for_pictures(reply):
-            message = self._message(frame, with_pictures=True)
-            if frame.events is None:
-                message["mCrops"] = _crops(frame)
-            self._deliver(message)
+        """Posts the frame; with ``on_demand``, once more with its pictures if the client wants to see them.
+
+        A client that wanted those of the events before gets those of the next at once.
+        """
+        ahead = self._wanted and bool(frame.events)
+        reply = self._deliver(self._message(frame, with_pictures=ahead or not self._on_demand))
+        if self._on_demand and (wish := _wish(reply)) is not None:
+            self._wanted = wish
+            if wish:
+                message = self._message(frame, with_pictures=True)
+                if frame.events is None:
+                    message["mCrops"] = _crops(frame)
+                self._deliver(message)
         emit(frame)
 
     def close(self) -> None:
@@ -86,7 +91,7 @@ class HttpPush(Element):
 
     def _deliver(self, message: dict[str, Any]) -> bytes:
         """Posts ``message`` until it arrives, is refused, or its time is over; the reply, or nothing."""
-        body = json.dumps(message, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+        body = to_json(message)
         deadline = time.monotonic() + self._retry_s
         backoff_s = _FIRST_BACKOFF_S
         connection = self._connection()
@@ -179,37 +184,35 @@ class HttpPush(Element):
         return float(value)
 
 
-def _crops(frame: Frame) -> list[str]:
-    """A JPEG of each object with its surroundings, in the order of the detections, in Base64."""
+def _crops(frame: Frame) -> list[bytes]:
+    """A JPEG of each object with its surroundings, in the order of the detections."""
     if frame.picture is None:
         return []
     image = frame.picture.bgr
-    return [_base64_jpeg(crop_square(image, box_xyxy)) for box_xyxy in frame.detections.boxes_xyxy]
+    return [encode_jpeg(crop_square(image, box_xyxy)) for box_xyxy in frame.detections.boxes_xyxy]
 
 
-def _event_pictures(frame: Frame) -> list[str]:
-    """A JPEG for each event, in Base64: what was kept of its object, or else its place in this frame."""
-    pictures: list[str] = []
+def _event_pictures(frame: Frame) -> list[bytes]:
+    """A JPEG for each event: what was kept of its object, or else its place in this frame; empty for neither."""
+    pictures: list[bytes] = []
     for event, kept_bgr in zip(frame.events or (), frame.event_pictures, strict=True):
         if kept_bgr is not None:
-            pictures.append(_base64_jpeg(kept_bgr))
+            pictures.append(encode_jpeg(kept_bgr))
         elif frame.picture is not None and event.box_xyxy != NOWHERE:
-            pictures.append(_base64_jpeg(crop_square(frame.picture.bgr, event.box_xyxy)))
+            pictures.append(encode_jpeg(crop_square(frame.picture.bgr, event.box_xyxy)))
         else:
-            pictures.append("")
+            pictures.append(b"")
     return pictures
 
 
-def _base64_jpeg(image_bgr: ImageBgr) -> str:
-    return base64.b64encode(encode_jpeg(image_bgr)).decode("ascii")
-
-
-def _asks_for_pictures(reply: bytes) -> bool:
+def _wish(reply: bytes) -> bool | None:
+    """Whether the client wants pictures: True if it asks for those of this frame, False if they came in vain."""
     try:
-        answer = json.loads(reply)
+        answer = from_json(reply)
     except ValueError:
-        return False
-    return isinstance(answer, dict) and answer.get("pictures") is True
+        return None
+    wish = answer.get("pictures") if isinstance(answer, dict) else None
+    return wish if isinstance(wish, bool) else None
 
 
 ELEMENT = HttpPush

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -54,15 +55,27 @@ class ResNetElement(Element):
             self._check_classes(network)
         self._activation = self._choose_activation(network)
         self._network = network
+        self.batch_size = network.batch_size
         self.context.report("classifier", network.description)
 
     def process(self, frame: Frame, emit: Emit) -> None:
         """Looks at the frame, or at the part of it that ``roi`` names."""
-        if frame.picture is not None:
-            part = self._part(frame.picture.bgr, is_part=frame.branch_of != 0)
-            if part.size:
-                frame.recognitions = (*frame.recognitions, self._recognise(part))
-        emit(frame)
+        self.process_many([frame], emit)
+
+    def process_many(self, frames: Sequence[Frame], emit: Emit) -> None:
+        """Looks at the frames of several channels, or at several parts, in one run."""
+        assert self._network is not None
+        seen: list[tuple[Frame, ImageBgr]] = []
+        for frame in frames:
+            if frame.picture is not None:
+                part = self._part(frame.picture.bgr, is_part=frame.branch_of != 0)
+                if part.size:
+                    seen.append((frame, part))
+        all_values = self._network.run_many([part for _, part in seen])
+        for (frame, _), values in zip(seen, all_values, strict=True):
+            frame.recognitions = (*frame.recognitions, self._recognition(values))
+        for frame in frames:
+            emit(frame)
 
     def close(self) -> None:
         """Lets the network go."""
@@ -81,9 +94,7 @@ class ResNetElement(Element):
                 logger.warning("%s; such parts are not recognised", self.context.error("roi", problem).message)
         return part
 
-    def _recognise(self, image_bgr: ImageBgr) -> Recognition:
-        assert self._network is not None
-        values = self._network.run(image_bgr)
+    def _recognition(self, values: FloatArray) -> Recognition:
         if self._task == FEATURE:
             return Recognition(feature=values)
         scores = np.nan_to_num(activate(values, self._activation), nan=0.0)

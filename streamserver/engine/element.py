@@ -10,7 +10,7 @@ several threads, frames of one channel come one after another, those of differen
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -94,6 +94,12 @@ class Element:
     what it leaves in a frame depends on the frames of the channel and on ``configure`` alone.
     """
 
+    light: ClassVar[bool] = False
+    """Whether ``process`` is done in a fraction of a millisecond and never waits, so that it needs no thread."""
+
+    batch_size: int = 1
+    """How many frames are worth giving to ``process_many`` at once; it may be said as late as in ``open``."""
+
     through_port: int | None = None
     """The output port for frames that only pass; ``None`` means the first connected one."""
 
@@ -107,6 +113,14 @@ class Element:
     def process(self, frame: Frame, emit: Emit) -> None:
         """Called for each frame but the end of stream (skipped ones: see above); emits it, or drops it."""
         emit(frame)
+
+    def process_many(self, frames: Sequence[Frame], emit: Emit) -> None:
+        """Does what ``process`` does for each of ``frames``, in this order, which is that of each channel.
+
+        Called where ``batch_size`` is more than 1 and as many frames, or fewer, but at least two, wait already.
+        """
+        for frame in frames:
+            self.process(frame, emit)
 
     def end_of_stream(self, frame: Frame, emit: Emit) -> None:
         """Called when a channel has ended; emits what is still held back, then the frame itself."""
@@ -179,6 +193,14 @@ class ReadFrame(Protocol):
     @property
     def picture(self) -> Picture:
         """The pixels."""
+
+    @property
+    def late(self) -> bool:
+        """True where it happened a while ago and is not to be left out for that, also of a live source."""
+
+    @property
+    def at_rest(self) -> bool:
+        """True where it stands for those around it, in which nothing moves: it is kept whatever the sampling."""
 
 
 class SourceElement(Element):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from streamserver.core.errors import StreamServerError
+from streamserver.core.errors import StoppedError, StreamServerError
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,13 @@ class Flow:
         self.finished.set()
 
     def fail(self, where: str, error: BaseException) -> None:
-        """Remembers the first failure and stops; its traceback goes to the log unless its message says it all."""
+        """Remembers the first failure and stops; its traceback goes to the log unless its message says it all.
+
+        What was given up because the engine is to stop is no failure.
+        """
+        if isinstance(error, StoppedError):
+            self.stop()
+            return
         with self._lock:
             first = self.failure is None
             if first:

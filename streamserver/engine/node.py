@@ -50,6 +50,8 @@ class Node:
         opened: set when the element is open.
         branches: where copies of its frames may leave for other graphs.
         tap: shown each analysed frame, and each part, before the element sees it; must return at once.
+        inline: its element works in the thread that brings the frames, for nodes with one lane and one way in; its own
+            thread only opens, changes and closes the element.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Node:
         self.branches: Sequence[Branch] = ()
         self.opened = threading.Event()
         self.tap: Tap | None = None
+        self.inline = False
         self._flow = flow
         self._open_tried = threading.Event()
         self._lock = threading.Lock()
@@ -94,7 +97,11 @@ class Node:
     def put(self, frame: Frame, *, newest_wins: bool = False) -> list[Frame]:
         """Queues ``frame`` for its channel's thread; returns what was left out, as ``FrameQueue.put`` does."""
         self._flow.add()
-        left_out = self._lane_of[frame.channel_id].queue.put(frame, newest_wins=newest_wins)
+        lane = self._lane_of[frame.channel_id]
+        if self.inline:
+            self._work_here(lane, frame)
+            return []
+        left_out = lane.queue.put(frame, newest_wins=newest_wins)
         if left_out:
             self._flow.done(len(left_out))
         return left_out
@@ -113,7 +120,7 @@ class Node:
         It is not done when the engine ends before. What it raises ends the engine.
         """
         if len(self.lanes) == 1:
-            self.lanes[0].queue.call(work)
+            self.lanes[0].queue.call(functools.partial(self._in_turn, work) if self.inline else work)
             return
         meeting = threading.Barrier(len(self.lanes), action=work)
         with self._lock:
@@ -128,11 +135,20 @@ class Node:
         with self._lock:
             self._meetings = [one for one in self._meetings if one is not meeting]
 
+    def _in_turn(self, work: Callable[[], None]) -> None:
+        with self.lanes[0].turn:
+            work()
+
+    def wait_until_open(self) -> Element | None:
+        """The element once it is open; ``None`` if it could not be opened."""
+        self._open_tried.wait()
+        return self.element if self.opened.is_set() else None
+
     def touch(self) -> None:
         """The element is well; what takes the calling thread so long is something else."""
         caller = threading.get_ident()
         for lane, thread in zip(self.lanes, self.threads, strict=True):
-            if thread.ident == caller:
+            if self.inline or thread.ident == caller:
                 lane.touch()
 
     def receive(self, frame: Frame) -> None:
@@ -169,8 +185,14 @@ class Node:
                 self.opened.set()
             finally:
                 self._open_tried.set()
-        self._open_tried.wait()
-        return self.opened.is_set()
+        return self.wait_until_open() is not None
+
+    def _work_here(self, lane: Lane, frame: Frame) -> None:
+        try:
+            lane.work_on(frame)
+        except Exception as e:  # noqa: BLE001 - as in _run
+            lane.queue.close()
+            self._flow.fail(lane.label, e)
 
     def _leave(self) -> None:
         """Ends one thread; with the last of them the element is closed."""
@@ -179,7 +201,8 @@ class Node:
             self._running -= 1
             last = self._running == 0
         if last:
-            self.element.close()
+            with self.lanes[0].turn:
+                self.element.close()
 
 
 class SourceNode(Node):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from streamserver.engine.frame import Frame
 
-FILE_CAPACITY = 2
+FILE_CAPACITY = 1
 """Frames that wait before an element; a 1080p frame in BGR is 6 MB."""
 
 LIVE_CAPACITY = 1
@@ -20,9 +20,14 @@ class FrameQueue:
 
     Args:
         capacity: how many may wait at each input port, so that none of them can bar another's way.
+
+    Attributes:
+        batch_size: how many its thread takes at once. Where that is more than ``capacity``, as many may wait at each
+            port, but of whole frames of one channel no more than ``capacity``: a live frame that waits gets old.
     """
 
     def __init__(self, capacity: int = FILE_CAPACITY) -> None:
+        self.batch_size = 1
         self._capacity = capacity
         self._frames: deque[Frame] = deque()
         self._changed = threading.Condition()
@@ -32,6 +37,11 @@ class FrameQueue:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is taken or given any more."""
+        return self._closed
 
     def put(self, frame: Frame, *, newest_wins: bool = False) -> list[Frame]:
         """Adds ``frame``, waiting for room.
@@ -46,7 +56,7 @@ class FrameQueue:
         """
         with self._changed:
             left_out = self._make_room(frame.channel_id) if newest_wins else []
-            while not newest_wins and not self._closed and self._is_full(frame.port):
+            while not newest_wins and not self._closed and self._is_full_for(frame):
                 self._changed.wait()
             if self._closed:
                 return [*left_out, frame]
@@ -73,6 +83,32 @@ class FrameQueue:
                 errand = self._errands.popleft()
             errand()
 
+    def more(self, first: Frame, fits: Callable[[Frame], bool]) -> list[Frame]:
+        """What waits already and may be worked on together with ``first``, which was taken before; waits for nothing.
+
+        The frames of a channel stay in order: one that does not fit holds back those of its channel behind it.
+
+        Args:
+            first: counts for ``batch_size``.
+            fits: says whether a frame may be worked on together with others.
+        """
+        taken: list[Frame] = []
+        present, barred = {first.channel_id}, set[int]()
+        with self._changed:
+            for frame in list(self._frames):
+                if len(taken) + 1 >= self.batch_size:
+                    break
+                broken = frame.discontinuity and frame.channel_id in present
+                if frame.channel_id in barred or broken or not fits(frame):
+                    barred.add(frame.channel_id)
+                    continue
+                self._hand_out(frame)
+                taken.append(frame)
+                present.add(frame.channel_id)
+            if taken:
+                self._changed.notify_all()
+        return taken
+
     def call(self, errand: Callable[[], None]) -> None:
         """Has the thread that takes the frames do ``errand`` before it takes the next; at once while none waits."""
         with self._changed:
@@ -86,19 +122,28 @@ class FrameQueue:
             self._frames.clear()
             self._changed.notify_all()
 
-    def _is_full(self, port: int) -> bool:
-        fewer = len(self._frames) < self._capacity
-        return not fewer and sum(frame.port == port for frame in self._frames) >= self._capacity
+    def _is_full_for(self, frame: Frame) -> bool:
+        if len(self._frames) < self._capacity:
+            return False
+        waiting = [other for other in self._frames if other.port == frame.port]
+        if len(waiting) < self._capacity:
+            return False
+        if len(waiting) >= self.batch_size:
+            return True
+        return not frame.branch_of and sum(one.channel_id == frame.channel_id for one in waiting) >= self._capacity
 
     def _take(self, holds_back: Callable[[Frame], bool] | None) -> Frame | None:
-        for position, frame in enumerate(self._frames):
+        for frame in self._frames:
             if holds_back is None or not holds_back(frame):
-                del self._frames[position]
-                if frame.channel_id in self._interrupted and not frame.skipped:
-                    self._interrupted.discard(frame.channel_id)
-                    frame.discontinuity = True
+                self._hand_out(frame)
                 return frame
         return None
+
+    def _hand_out(self, frame: Frame) -> None:
+        self._frames.remove(frame)
+        if frame.channel_id in self._interrupted and not frame.skipped:
+            self._interrupted.discard(frame.channel_id)
+            frame.discontinuity = True
 
     def _make_room(self, channel_id: int) -> list[Frame]:
         mine = [frame for frame in self._frames if frame.channel_id == channel_id and not frame.end_of_stream]

@@ -30,14 +30,17 @@ class Subscription:
         self.node = node
         self.dropped = 0
         self._interrupted = False
+        self._was_late = False
 
     def offer(self, read: ReadFrame) -> bool:
         """Passes on a frame that ``sample_interval`` keeps; marks or leaves out the others.
 
+        For a late frame there is room in time, and none is left out for it, nor for the first that is not late.
+
         Returns:
             whether the frame was passed on.
         """
-        kept = read.frame_id % self.channel.sample_interval == 0
+        kept = read.at_rest or read.frame_id % self.channel.sample_interval == 0
         self._interrupted = self._interrupted or read.discontinuity
         if not kept and self.channel.sample_strategy != "KEEP":
             return False
@@ -45,7 +48,9 @@ class Subscription:
         if kept:
             frame.discontinuity, self._interrupted = self._interrupted, False
         frame.skipped = not kept
-        left_out = self.node.put(frame, newest_wins=self.channel.newest_wins)
+        newest_wins = self.channel.newest_wins and not (read.late or self._was_late)
+        self._was_late = read.late
+        left_out = self.node.put(frame, newest_wins=newest_wins)
         self.dropped += sum(not older.skipped for older in left_out)
         return True
 

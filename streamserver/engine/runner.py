@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from streamserver.engine.element import (
     SplittingElement,
 )
 from streamserver.engine.flow import Flow
+from streamserver.engine.inline import inline_nodes
 from streamserver.engine.node import Node, Output, SourceNode, Tap
 from streamserver.engine.queues import FILE_CAPACITY, LIVE_CAPACITY
 from streamserver.engine.readers import Reader, Subscription
@@ -166,6 +168,7 @@ class Runner:
                 connects=sum(report.reconnects for report in reports) + 1,
                 stalls=sum(report.stalls for report in reports),
                 broken=sum(report.broken for report in reports),
+                reconnect_reasons=sum((Counter(report.reconnect_reasons) for report in reports), Counter()),
             ),
             frames=sum(reader.processed for reader in self._readers),
             dropped=sum(reader.dropped for reader in self._readers),
@@ -213,6 +216,9 @@ class Runner:
                 worker.source_port = node.source_port
             nodes[node.node_id] = self._nodes[graph.graph_id, node.node_id] = worker
             worker.element = self._make_element(node, worker, graph, channels)
+        elements = {node_id: node.element for node_id, node in nodes.items() if node.element is not None}
+        for node_id in inline_nodes(graph, elements, channels=len(channels)):
+            nodes[node_id].inline = True
         for edge in graph.edges:
             nodes[edge.src].outputs = {**nodes[edge.src].outputs, edge.src_port: Output(nodes[edge.dst], edge.dst_port)}
         _plan_routes(graph, nodes, channels, self._tap)

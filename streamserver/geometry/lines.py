@@ -87,10 +87,13 @@ class Fence:
         there and back or none. A move that begins where another ended begins on the side where that ended.
         """
         before, after = before_xy + _NUDGE_XY, after_xy + _NUDGE_XY
-        right_of_move = _cross((after - before)[:, None], self._points[None] - before[:, None]) >= 0
+        offsets = np.concatenate((before, after))[:, None] - self._starts
+        sides = _cross(self._ways, offsets) >= 0
+        side_before, side_after = sides[: len(before)], sides[len(before) :]
+        if (side_before == side_after).all():  # nearly always: nobody crosses anything
+            return np.zeros(side_before.shape, dtype=np.int64)
+        right_of_move = _cross((after - before)[:, None], self._points - before[:, None]) >= 0
         met = right_of_move[:, :-1] != right_of_move[:, 1:]
-        side_before = _cross(self._ways[None], before[:, None] - self._starts[None]) >= 0
-        side_after = _cross(self._ways[None], after[:, None] - self._starts[None]) >= 0
         changes: npt.NDArray[np.int64] = np.where(met, side_after.astype(np.int64) - side_before, 0)
         return changes
 

@@ -45,14 +45,16 @@ def _suppress_dense(
     iou_threshold: float,
 ) -> npt.NDArray[np.intp]:
     """All overlaps in one go: fastest for the few hundred boxes that a detector leaves."""
-    conflict = iou_matrix(boxes[order], boxes[order]) > iou_threshold
+    ranked = boxes[order]
+    conflict = iou_matrix(ranked, ranked) > iou_threshold
     if classes is not None:
         ordered = classes[order]
         conflict &= ordered[:, None] == ordered[None, :]
+    free = np.logical_not(conflict, out=conflict)
     alive = np.ones(len(order), dtype=np.bool_)
     for i in range(len(order)):
         if alive[i]:
-            alive[i + 1 :] &= ~conflict[i, i + 1 :]
+            alive[i + 1 :] &= free[i, i + 1 :]
     return order[alive]
 
 

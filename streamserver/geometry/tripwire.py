@@ -103,7 +103,7 @@ class _Passage:
     last parts it crossed, by the side they were crossed to.
     """
 
-    foot_xy: FloatRows
+    foot_xy: PointXy
     last_step: int
     last_s: float
     view: _View
@@ -115,6 +115,11 @@ class _Passage:
     round: int = 0
     normals: dict[int, PointXy] = field(default_factory=dict)
     waiting: list[tuple[int, PointXy]] = field(default_factory=list)
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing hangs on how far it is from the line."""
+        return self.is_placed and self.through == 0 == self.round
 
     def wait(self, side: int, *, may_be_arm: bool) -> None:
         """Notes a crossing that is to be told; an arm that goes forth and back has been nowhere."""
@@ -187,19 +192,18 @@ class LineWatch:
             return []
         self._fit(size_wh)
         boxes = as_rows(boxes_xyxy).astype(np.float64)[rows]
-        births = np.full_like(boxes, np.nan) if born_xyxy is None else as_rows(born_xyxy).astype(np.float64)[rows]
-        bands = [band_px(height, size_wh[1]) for height in (boxes[:, 3] - boxes[:, 1]).tolist()]
+        births = None if born_xyxy is None else as_rows(born_xyxy).astype(np.float64)[rows]
+        edges = boxes.tolist()
+        bands = [band_px(bottom - top, size_wh[1]) for _, top, _, bottom in edges]
         passages = self._passages_of(track_ids[rows].tolist(), step, before_s, boxes, births, bands)
-        feet = foot_points(boxes)
-        edges = zip(passages, boxes[:, 1].tolist(), boxes[:, 3].tolist(), strict=True)
-        feet[:, 1] = [passage.view.foot_y(top, bottom) for passage, top, bottom in edges]
+        feet = [
+            ((left + right) / 2, passage.view.foot_y(top, bottom))
+            for passage, (left, top, right, bottom) in zip(passages, edges, strict=True)
+        ]
         self._move(passages, step, feet, bands)
-        distances = self._fence.distances(feet).tolist()
         told = []
-        for row, box, passage, distance, band in zip(
-            rows.tolist(), boxes.tolist(), passages, distances, bands, strict=True
-        ):
-            side = _side_reached(passage, distance, band)
+        for row, box, passage, band in zip(rows.tolist(), edges, passages, bands, strict=True):
+            side = 0 if passage.is_settled else self._side_reached(passage, band)
             may_be_arm = passage.reach.may_be_arm(box, size_wh)
             if side and (counted is None or counted[row]):
                 passage.wait(side, may_be_arm=may_be_arm)
@@ -214,21 +218,23 @@ class LineWatch:
         step: int,
         before_s: float,
         boxes_xyxy: FloatRows,
-        births_xyxy: FloatRows,
+        births_xyxy: FloatRows | None,
         bands: list[float],
     ) -> list[_Passage]:
         """What is remembered of tracks, begun for new ones where they were born, at the latest here."""
         fresh = [i for i, key in enumerate(track_ids) if key not in self._passages]
         if fresh:
-            born = np.asarray(np.isfinite(births_xyxy[fresh]).all(axis=1))
-            boxes = np.where(born[:, None], births_xyxy[fresh], boxes_xyxy[fresh])
+            births = np.full((len(fresh), 4), np.nan) if births_xyxy is None else births_xyxy[fresh]
+            born = np.asarray(np.isfinite(births).all(axis=1))
+            boxes = np.where(born[:, None], births, boxes_xyxy[fresh])
             feet, touches = foot_points(boxes), self._fence.touches(boxes).tolist()
             distances = self._fence.distances(feet).tolist()
             for row, i in enumerate(fresh):
                 is_placed = distances[row] >= _BIRTH_SHARE * bands[i]
                 top, bottom = boxes[row, [1, 3]].tolist()
+                x, y = feet[row].tolist()
                 passage = _Passage(
-                    feet[row],
+                    (x, y),
                     step - int(born[row]),
                     before_s if born[row] else self._clock_s,
                     _View(top, bottom, bottom - top),
@@ -239,12 +245,13 @@ class LineWatch:
                 self._passages[track_ids[i]] = passage
         return [self._passages[key] for key in track_ids]
 
-    def _move(self, passages: list[_Passage], step: int, feet_xy: FloatRows, bands: list[float]) -> None:
+    def _move(self, passages: list[_Passage], step: int, feet_xy: list[PointXy], bands: list[float]) -> None:
         """Moves tracks on to where their feet are now."""
         before = [_came_from(*known, step, self._clock_s) for known in zip(passages, feet_xy, bands, strict=True)]
-        moves = self._fence.crossings(np.array(before), feet_xy)
-        for i in np.flatnonzero(moves.any(axis=1)).tolist():
-            self._note(passages[i], moves[i])
+        moves = self._fence.crossings(np.array(before), np.array(feet_xy))
+        if moves.any():
+            for i in np.flatnonzero(moves.any(axis=1)).tolist():
+                self._note(passages[i], moves[i])
         for passage, foot_xy in zip(passages, feet_xy, strict=True):
             passage.foot_xy, passage.last_step, passage.last_s = foot_xy, step, self._clock_s
             passage.frames += 1
@@ -256,6 +263,18 @@ class LineWatch:
         for part in np.flatnonzero(moves * is_line).tolist():
             x, y = self._fence.normals_xy[part].tolist()
             passage.normals[int(moves[part])] = (x, y)
+
+    def _side_reached(self, passage: _Passage, band: float) -> int:
+        """The side, 1 or -1, on which a track is that has just crossed and left the band; else 0."""
+        (distance_px,) = self._fence.distances(np.array((passage.foot_xy,))).tolist()
+        if not passage.is_placed:
+            passage.through = passage.round = 0
+            passage.is_placed = distance_px >= _BIRTH_SHARE * band
+        if distance_px <= band:
+            return 0
+        side = passage.through if abs(passage.through) == 1 and passage.round == 0 else 0
+        passage.through = passage.round = 0
+        return side
 
     def _fit(self, size_wh: tuple[int, int]) -> None:
         """Lets the ends of the line that are at the border of a frame of this size reach beyond it."""
@@ -331,28 +350,18 @@ def along(crossing: Crossing, direction_xy: PointXy) -> int:
     return 0 if abs(toward) <= _PARALLEL * math.hypot(*direction_xy) else int(np.sign(toward)) * crossing.side
 
 
-def _came_from(passage: _Passage, foot_xy: FloatRows, band: float, step: int, clock_s: float) -> FloatRows:
+def _came_from(passage: _Passage, foot_xy: PointXy, band: float, step: int, clock_s: float) -> PointXy:
     """Where a track's way to its foot in this frame begins: mostly where its foot was last."""
     if not passage.is_new or step == passage.last_step:
         return passage.foot_xy
     passage.is_new = False
-    way: FloatRows = foot_xy - passage.foot_xy
-    move, passed_s = way / (step - passage.last_step), clock_s - passage.last_s
+    x, y = passage.foot_xy
+    way = foot_xy[0] - x, foot_xy[1] - y
+    steps, passed_s = step - passage.last_step, clock_s - passage.last_s
+    move = way[0] / steps, way[1] / steps
     too_fast = passed_s > 0 and math.hypot(*way) > _FASTEST_PER_S * passage.reach.first_side_px * passed_s
     is_quick = math.hypot(*move) > 2 * band and not too_fast
-    return np.asarray(passage.foot_xy - move) if is_quick else passage.foot_xy
-
-
-def _side_reached(passage: _Passage, distance_px: float, band: float) -> int:
-    """The side, 1 or -1, on which a track is that has just crossed and left the band; else 0."""
-    if not passage.is_placed:
-        passage.through = passage.round = 0
-        passage.is_placed = distance_px >= _BIRTH_SHARE * band
-    if distance_px <= band:
-        return 0
-    side = passage.through if abs(passage.through) == 1 and passage.round == 0 else 0
-    passage.through = passage.round = 0
-    return side
+    return (x - move[0], y - move[1]) if is_quick else passage.foot_xy
 
 
 def _reaches(points_xy: FloatRows, size_wh: tuple[int, int]) -> tuple[bool, bool]:

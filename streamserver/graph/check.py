@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from streamserver.core.errors import GraphError
+from streamserver.core.model_address import ModelAddress, is_model_address
 from streamserver.core.slips import nearest
+from streamserver.core.urls import masked
 from streamserver.graph.demo import Channel
 from streamserver.graph.model import RawElement, RawGraph
 from streamserver.graph.stages import stage_chains
@@ -34,7 +36,7 @@ def check(graph: RawGraph, *, available: Set[str] | None = None) -> list[str]:
     problems = [*_id_problems(graph), *_connection_problems(graph), *_end_problems(graph)]
     if graph.sources:
         problems += _unreachable_problems(graph)
-    problems += _cycle_problems(graph)
+    problems += [*_cycle_problems(graph), *_address_problems(graph)]
     if available is not None:
         problems += _name_problems(graph, available)
         if all(element.readable for element in graph.elements):
@@ -113,6 +115,21 @@ def _connection_problems(graph: RawGraph) -> list[str]:
         for (src, port), count in uses.items()
         if count > 1
     ]
+    return problems
+
+
+def _address_problems(graph: RawGraph) -> list[str]:
+    """Addresses of models that cannot be meant so; whether a server answers there shows when the task runs."""
+    problems = []
+    for element in graph.elements:
+        configure = element.config.get("configure")
+        text = configure.get("model_path") if isinstance(configure, Mapping) else None
+        if not isinstance(text, str) or not is_model_address(text):
+            continue
+        try:
+            ModelAddress.from_text(text)
+        except ValueError as e:
+            problems.append(f"{_label(element)}: {element.file}: configure.model_path: '{masked(text)}': {e}")
     return problems
 
 

@@ -14,6 +14,7 @@ from streamserver.core.pictures_address import DEFAULT_PORT, parse_pictures
 from streamserver.core.slips import nearest
 from streamserver.core.urls import LIVE_SOURCE_TYPES, has_end, local_path, source_type
 from streamserver.graph.fields import Fields, load_json, show
+from streamserver.graph.gate import Gate
 
 SOURCE_TYPES = frozenset({"VIDEO", "IMG_DIR", "BASE64", *LIVE_SOURCE_TYPES})
 """What ``source_type`` may be; ``HTTP``, ``UDP`` and ``SRT`` are ours."""
@@ -95,6 +96,7 @@ class Channel:
         sample_strategy: ``DROP`` leaves the other frames out, ``KEEP`` passes them on unprocessed.
         skip_element: ids of osd and encode elements that this channel passes untouched.
         roi: what decode crops each frame to; ``None`` for the whole frame.
+        gate: ours: decodes only key frames while nothing moves; ``None`` for everything always.
         transport: ours: ``tcp`` or ``udp`` for the media of RTSP and GB28181; ``auto`` or empty for TCP first.
         base64_port: where a ``BASE64`` source listens when its ``url`` is only a path.
         extra: keys that nobody knows, kept for writing back.
@@ -111,6 +113,7 @@ class Channel:
     sample_strategy: str = "DROP"
     skip_element: tuple[int, ...] = ()
     roi: Roi | None = None
+    gate: Gate | None = None
     transport: str = ""
     base64_port: int = DEFAULT_PORT
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -130,6 +133,7 @@ class Channel:
             sample_strategy="KEEP" if fields.text("sample_strategy", "DROP") == "KEEP" else "DROP",
             skip_element=fields.integers("skip_element"),
             roi=_sub_object(fields, "roi", Roi.from_fields),
+            gate=_sub_object(fields, "gate", Gate.from_fields),
             transport=fields.text("transport", "", allow_empty=True),
             base64_port=fields.integer("base64_port", DEFAULT_PORT, low=1),
             extra=_others(cls, fields),
@@ -188,6 +192,8 @@ class Channel:
             entry["skip_element"] = list(self.skip_element)
         if self.roi is not None:
             entry["roi"] = self.roi.to_json()
+        if self.gate is not None:
+            entry["gate"] = self.gate.to_json()
         if self.transport:
             entry["transport"] = self.transport
         if self.base64_port != DEFAULT_PORT:

@@ -1,34 +1,35 @@
-"""The book of application keys: ``keys.sqlite`` of the state folder. It holds no secret, only what proves one."""
+"""The book of keys: ``keys.sqlite`` of the state folder. It holds no secret, only what proves one.
+
+Application keys (``AppKey``) give licences; API keys (``keys.api``) let somebody use the HTTP API.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
 import secrets
 import sqlite3
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from streamserver import durable
 from streamserver.core.errors import LicenceError, StoreError
 from streamserver.core.licences import utc_text
+from streamserver.keys import api
+from streamserver.keys.api import SECRET_BYTES, ApiKey, NewApiKey, Row, checksum, hash_of, is_sound
 
 DATABASE = "keys.sqlite"
-SECRET_BYTES = 32
-"""So many random bytes are beyond guessing: a plain hash keeps them, and nobody has to be slowed down."""
 
 _log = logging.getLogger(__name__)
 
 _DAY_S = 86_400
 _COLUMNS = ("app_key", "name", "service", "service_key", "secret_hash", "created", "expires", "revoked")
-_CREATE = """
+_CREATE = f"""
 CREATE TABLE keys (
     id INTEGER PRIMARY KEY,
     app_key TEXT NOT NULL UNIQUE,
@@ -40,12 +41,12 @@ CREATE TABLE keys (
     expires INTEGER NOT NULL,
     revoked INTEGER NOT NULL,
     checksum INTEGER NOT NULL
-)
+);
+{api.CREATE}
 """
-_INSERT = f"INSERT INTO keys ({', '.join(_COLUMNS)}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SELECT = f"SELECT {', '.join(_COLUMNS)}, checksum FROM keys"
-
-_Row = tuple[Any, ...]
+_INSERT = f"INSERT INTO keys ({', '.join(_COLUMNS)}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - names of ours, values are bound  # nosec B608
+_REVOKE = "UPDATE keys SET revoked = ?, checksum = ? WHERE app_key = ? AND revoked = 0"
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, checksum FROM keys"  # noqa: S608 - names of ours, values are bound  # nosec B608
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ class KeyBook:
         self._path = state_path / DATABASE
         self._clock = clock
         with self._wrapped():
-            state_path.mkdir(parents=True, exist_ok=True)
+            state_path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._connection = durable.open_database(self._path, _SCHEMA, salvage=_salvage).connection
 
     def create(self, *, name: str, service: str, days: int) -> NewKey:
@@ -107,7 +108,7 @@ class KeyBook:
             name=name,
             service=service,
             service_key=secrets.token_hex(12),
-            secret_hash=_hash(secret),
+            secret_hash=hash_of(secret),
             created=now,
             expires=now + days * _DAY_S,
         )
@@ -121,9 +122,9 @@ class KeyBook:
         with self._wrapped():
             rows = self._connection.execute(f"{_SELECT} ORDER BY id").fetchall()
         for row in rows:
-            if not _is_sound(row):
+            if not is_sound(row):
                 _log.warning("%s: the row of app_key %r has a wrong checksum", self._path, row[0])
-        return [_key_of(row) for row in rows if _is_sound(row)]
+        return [_key_of(row) for row in rows if is_sound(row)]
 
     def revoke(self, app_key: str) -> AppKey | None:
         """From now on ``app_key`` gives no licence; a second time changes nothing. ``None`` for an unknown key."""
@@ -132,11 +133,40 @@ class KeyBook:
             if found is None or found.revoked:
                 return found
             row = _row_of(found, revoked=int(self._clock()))
-            self._connection.execute(
-                "UPDATE keys SET revoked = ?, checksum = ? WHERE app_key = ?", (row[-2], row[-1], app_key)
-            )
+            self._connection.execute(_REVOKE, (row[-2], row[-1], app_key))
         self._back_up()
         return _key_of(row)
+
+    def create_api_key(self, *, name: str, role: str, days: int | None = None) -> NewApiKey:
+        """Makes a key for the HTTP API, with the role ``read`` or ``write``, for ``days`` days or for ever."""
+        new = api.new_api_key(name=name, role=role, days=days, now_s=self._clock())
+        with self._wrapped(), durable.transaction(self._connection):
+            self._connection.execute(api.INSERT, api.row_of(new.key))
+        self._back_up()
+        return new
+
+    def api_keys(self) -> list[ApiKey]:
+        """All keys for the HTTP API, oldest first; revoked ones too. Spoilt rows are left out, with a warning."""
+        with self._wrapped():
+            rows = self._connection.execute(f"{api.SELECT} ORDER BY number").fetchall()
+        for row in rows:
+            if not is_sound(row):
+                _log.warning("%s: the row of API key %r has a wrong checksum", self._path, row[0])
+        return [api.key_of(row) for row in rows if is_sound(row)]
+
+    def revoke_api_key(self, key_id: str) -> ApiKey | None:
+        """From now on the API refuses this key; a second time changes nothing. ``None`` for an unknown key."""
+        with self._wrapped(), durable.transaction(self._connection):
+            row = self._connection.execute(f"{api.SELECT} WHERE id = ?", (key_id,)).fetchone()
+            if row is None:
+                return None
+            found = api.key_of(row)
+            if found.revoked:
+                return found
+            changed = api.row_of(found, revoked=int(self._clock()))
+            self._connection.execute(api.REVOKE, (changed[-2], changed[-1], key_id))
+        self._back_up()
+        return api.key_of(changed)
 
     def prove(self, *, app_key: str, app_secret: str, service_key: str) -> AppKey:
         """The key whose three parts these are, when it may be used now.
@@ -147,7 +177,7 @@ class KeyBook:
         with self._wrapped():
             found = self._find(app_key)
         known = found or _NOBODY
-        right = hmac.compare_digest(known.secret_hash, _hash(app_secret))
+        right = hmac.compare_digest(known.secret_hash, hash_of(app_secret))
         right &= hmac.compare_digest(known.service_key.encode(), service_key.encode("utf-8", "replace"))
         if found is None or not right:
             raise LicenceError(
@@ -195,22 +225,14 @@ class KeyBook:
 _ANOTHER = "create another with 'python -m streamserver.keys create'"
 
 
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
-
-
-def _checksum(values: _Row) -> int:
-    return zlib.crc32(repr(values).encode("utf-8", "backslashreplace"))
-
-
-def _row_of(key: AppKey, *, revoked: int | None = None) -> _Row:
+def _row_of(key: AppKey, *, revoked: int | None = None) -> Row:
     values = tuple(getattr(key, name) for name in _COLUMNS)
     values = values if revoked is None else (*values[:-1], revoked)
-    return (*values, _checksum(values))
+    return (*values, checksum(values))
 
 
-def _key_of(row: _Row) -> AppKey:
-    if not _is_sound(row):
+def _key_of(row: Row) -> AppKey:
+    if not is_sound(row):
         raise StoreError(
             f"{DATABASE}: the row of app_key {row[0]!r} has a wrong checksum",
             cure=f"create another key, or stop the server and put {DATABASE}.backup in the place of {DATABASE}",
@@ -218,30 +240,31 @@ def _key_of(row: _Row) -> AppKey:
     return AppKey(**dict(zip(_COLUMNS, row[:-1], strict=True)))
 
 
-def _is_sound(row: _Row) -> bool:
-    return bool(row[-1] == _checksum(row[:-1]))
-
-
 def _salvage(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
     """Takes over sound rows; a key that is revoked in either file is revoked."""
     source.text_factory = target.text_factory = durable.tolerant_text
     taken = 0
-    for row in durable.readable_rows(source, "keys", (*_COLUMNS, "checksum")):
-        if not _is_sound(row):
-            continue
-        taken += target.execute(_INSERT.replace("INSERT", "INSERT OR IGNORE", 1), row).rowcount
-        if row[-2]:
-            update = "UPDATE keys SET revoked = ?, checksum = ? WHERE app_key = ? AND revoked = 0"
-            target.execute(update, (row[-2], row[-1], row[0]))
+    for table, columns, insert, revoke in _TABLES:
+        for row in durable.readable_rows(source, table, (*columns, "checksum")):
+            if not is_sound(row):
+                continue
+            taken += target.execute(insert.replace("INSERT", "INSERT OR IGNORE", 1), row).rowcount
+            if row[-2]:
+                target.execute(revoke, (row[-2], row[-1], row[0]))
     return taken
 
 
 def _rows_sound(connection: sqlite3.Connection) -> str:
-    wrong = sum(not _is_sound(row) for row in connection.execute(_SELECT))
+    wrong = sum(not is_sound(row) for select in (_SELECT, api.SELECT) for row in connection.execute(select))
     return f"{wrong} keys have a wrong checksum" if wrong else ""
 
 
-_SCHEMA = durable.Schema(version=1, create=_CREATE, rows_sound=_rows_sound)
+def _add_api_keys(connection: sqlite3.Connection) -> None:
+    connection.execute(api.CREATE)
+
+
+_TABLES = (("keys", _COLUMNS, _INSERT, _REVOKE), ("api_keys", api.COLUMNS, api.INSERT, api.REVOKE))
+_SCHEMA = durable.Schema(version=2, create=_CREATE, migrations={1: _add_api_keys}, rows_sound=_rows_sound)
 _NOBODY = AppKey(
     app_key="", name="", service="", service_key=secrets.token_hex(12), secret_hash="0" * 64, created=0, expires=0
 )

@@ -34,7 +34,7 @@ class SigningKey:
     def __init__(self, state_path: Path) -> None:
         path = state_path / PRIVATE
         try:
-            state_path.mkdir(parents=True, exist_ok=True)
+            state_path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 _make(path)
             self._key = _load(path)

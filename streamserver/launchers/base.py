@@ -19,6 +19,7 @@ class ProcessSpec:
         env: variables beside those that the launcher gives every process.
         foreign: the program is not ours, so the launcher must see to it that it dies with the supervisor; ours do that
             themselves (``core.processes.die_with_parent``).
+        nursery: which nursery can fork it (``launchers/nursery.py``); empty for a program that is none of those.
     """
 
     argv: tuple[str, ...]
@@ -26,6 +27,7 @@ class ProcessSpec:
     out_file: Path
     env: Mapping[str, str] = field(default_factory=dict)
     foreign: bool = False
+    nursery: str = ""
 
 
 class Process(Protocol):
@@ -44,6 +46,9 @@ class Process(Protocol):
     def kill(self) -> None:
         """SIGKILLs it and all that it started; ``poll`` tells when it is gone."""
 
+    def settle(self) -> None:
+        """It has started: what it does from now on is less urgent than others' starts."""
+
     def trim_output(self) -> None:
         """Keeps ``out_file`` from filling the disk; called every few seconds."""
 
@@ -53,3 +58,17 @@ class Launcher(Protocol):
 
     def start(self, spec: ProcessSpec) -> Process:
         """Starts one; raises ``OSError`` when that cannot be done. The process must not outlive this one."""
+
+    def tend(self) -> None:
+        """Looks after what it keeps to start processes with; called in every round of the supervisor."""
+
+    @property
+    def warming(self) -> bool:
+        """True while a start had better wait a moment."""
+
+    @property
+    def helpers(self) -> frozenset[int]:
+        """Pids of what it keeps for itself, and waits for."""
+
+    def close(self) -> None:
+        """Ends what it keeps; the processes that it has started go on."""

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     die_with_parent(int(arguments[0]))
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     try:
-        os.execv(arguments[1], arguments[1:])
+        os.execv(arguments[1], arguments[1:])  # noqa: S606 - the command that it is given  # nosec B606
     except OSError as e:
         sys.stderr.write(f"'{arguments[1]}' cannot be run: {e.strerror}\n")
     return USAGE

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
+from streamserver.core.errors import SourceError
 from streamserver.core.urls import decoded, take_apart
 from streamserver.media.diagnosis import (
     FORBIDDEN,
@@ -26,6 +27,7 @@ from streamserver.media.diagnosis import (
     unchecked_tls,
     words_for,
 )
+from streamserver.media.egress import Egress
 from streamserver.media.gb28181 import digest
 
 _TLS = frozenset({"rtsps", "https"})
@@ -56,12 +58,13 @@ class _Reply:
         return self.headers.get(name, [""])[0]
 
 
-def refusal(address: str, limit_s: float) -> str:
+def refusal(address: str, limit_s: float, egress: Egress | None = None) -> str:
     """Why the server does not give ``address``, in words without secrets.
 
     Args:
         address: RTSP or HTTP, with or without TLS; its user and password are used as the readers use them.
         limit_s: seconds for all of it.
+        egress: what may be asked, wherever the server sends us; ``None`` for everything.
 
     Returns:
         the reason; empty if the server gives it, or the address is of another kind.
@@ -70,7 +73,9 @@ def refusal(address: str, limit_s: float) -> str:
     if parts is None or parts.scheme not in _SCHEMES:
         return ""
     try:
-        return _ask(address, time.monotonic() + limit_s)
+        return _ask(address, time.monotonic() + limit_s, egress or Egress(None))
+    except SourceError as e:
+        return str(e)
     except TimeoutError:
         return NO_ANSWER
     except ssl.SSLError as e:
@@ -79,12 +84,12 @@ def refusal(address: str, limit_s: float) -> str:
         return words_for(e.errno) or "the other side broke the connection off"
 
 
-def _ask(address: str, deadline: float) -> str:
+def _ask(address: str, deadline: float, egress: Egress) -> str:
     login = take_apart(address)
     user, password = ("", "") if login is None else (decoded(login.user or ""), decoded(login.password or ""))
     authorization = ""
     for _ in range(_EXCHANGES):
-        reply = _exchange(address, authorization, deadline)
+        reply = _exchange(address, authorization, deadline, egress)
         if reply is None:
             return f"what answers there does not speak {'RTSP' if address.lower().startswith('rtsp') else 'HTTP'}"
         location = reply.first("location")
@@ -107,10 +112,10 @@ def _in_words(status: int) -> str:
     return _WORDS.get(status) or f"the server refuses ({status} {known.get(status, '')}".strip() + ")"
 
 
-def _exchange(address: str, authorization: str, deadline: float) -> _Reply | None:
+def _exchange(address: str, authorization: str, deadline: float, egress: Egress) -> _Reply | None:
     """One request over a connection of its own; ``None`` for an answer in another language."""
     endpoint = endpoint_of(address)
-    with socket.create_connection((endpoint.host, endpoint.port), timeout=_left_s(deadline)) as connection:
+    with egress.connect(endpoint.host, endpoint.port, _left_s(deadline)) as connection:
         if endpoint.scheme not in _TLS:
             return _speak(connection, _request(address, authorization), deadline)
         with unchecked_tls(connection, endpoint.host) as secure:

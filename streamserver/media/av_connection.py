@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +14,9 @@ from streamserver.core.errors import LoginRefusedError, SourceError, SourceMissi
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import for_ffmpeg, take_apart
 from streamserver.media import diagnosis
-from streamserver.media.av_reader import VideoReader, luma_of, reason_in_words, to_picture
+from streamserver.media.av_reader import VideoReader, reason_in_words
 from streamserver.media.connection import Decoded
+from streamserver.media.egress import PROTOCOLS, Egress, require_camera
 from streamserver.media.flv import FlvPictures
 from streamserver.media.sources import SourceSpec
 
@@ -69,26 +69,34 @@ class AvConnector:
         self._stopping = stopping
         self._monitor = monitor
         self._transport = spec.transport if spec.transport in _OTHER_TRANSPORT else "tcp"
+        self._egress = Egress(spec.policy)
         self._is_flv = spec.source_type == "RTMP" or _path_of(spec.url).endswith(".flv")
         av.logging.set_level(None)
 
     def connect(self) -> AvConnection:
         """Opens the stream; raises ``SourceError`` when it is not to be had now."""
-        if reason := diagnosis.why_no_name(self._spec.url):
+        if self._spec.source_type == "CAMERA":
+            require_camera(self._spec.url, self._spec.policy)
+        elif reason := diagnosis.why_no_name(self._spec.url, egress=self._egress):
             raise SourceError(reason)
+        self._egress.forget()
         asked = time.monotonic()
         try:
-            connection = self._open_flv() if self._is_flv else AvConnection(self._reader(for_ffmpeg(self._spec.url)))
+            connection = self._open_flv() if self._is_flv else self._open()
             if connection.is_flv and not self._is_flv:
                 connection.close()
                 self._is_flv = True
                 connection = self._open_flv()
+        except SourceError:
+            self._egress.raise_if_refused()
+            raise
         except av.error.ProtocolNotFoundError as e:
             raise SourceMissingError(
                 f"'{self._spec.masked_url}': this PyAV cannot read {_scheme_of(self._spec.url)} addresses",
                 cure="let a media server read it and give its RTSP address, or install a PyAV built with that protocol",
             ) from e
         except av.FFmpegError as e:
+            self._egress.raise_if_refused()
             if isinstance(e, av.error.HTTPUnauthorizedError):
                 raise LoginRefusedError(diagnosis.UNAUTHORIZED) from e
             raise SourceError(self._why_not_open(e, time.monotonic() - asked)) from e
@@ -97,17 +105,26 @@ class AvConnector:
     def close(self) -> None:
         """Nothing is kept open from connection to connection."""
 
+    def _open(self) -> AvConnection:
+        address = for_ffmpeg(self._spec.url)
+        if self._spec.source_type == "SRT":
+            address = self._egress.numbered(address)
+        return AvConnection(self._reader(address), egress=self._egress)
+
     def _open_flv(self) -> AvConnection:
-        transport = av.open(
-            for_ffmpeg(self._spec.url),
-            format="data",
-            options={**self._options(), **_RAW},
-            timeout=(_OPEN_TIMEOUT_S, self._spec.silent_s),
-            metadata_errors="replace",
-        )
-        pictures = FlvPictures(_bytes_of(transport, self._stopping), silent_s=self._spec.silent_s)
+        with self._egress:
+            transport = av.open(
+                for_ffmpeg(self._spec.url),
+                format="data",
+                options={**self._options(), **_RAW},
+                timeout=(_OPEN_TIMEOUT_S, self._spec.silent_s),
+                metadata_errors="replace",
+            )
+        packets = self._egress.each(transport.demux())
+        pictures = FlvPictures(_bytes_of(packets, self._stopping), silent_s=self._spec.silent_s)
+        parts = self._next_flv_part(pictures)
         try:
-            return AvConnection(self._flv_reader(pictures), self._next_flv_part(pictures), transport.close)
+            return AvConnection(self._flv_reader(pictures), parts, transport.close, egress=self._egress)
         except BaseException:
             transport.close()
             raise
@@ -123,6 +140,8 @@ class AvConnector:
             blind_s=(_BLIND_S, self._spec.silent_s),
             on_broken=self._monitor.broken,
             stopping=self._stopping,
+            gate=self._spec.gate,
+            monitor=self._monitor,
         )
 
     def _reader(self, address: str) -> VideoReader:
@@ -134,11 +153,14 @@ class AvConnector:
             blind_s=(_BLIND_S, self._spec.silent_s),
             on_broken=self._monitor.broken,
             stopping=self._stopping,
+            gate=self._spec.gate,
+            monitor=self._monitor,
+            egress=self._egress,
         )
 
     def _options(self) -> dict[str, str]:
         kind = self._spec.source_type
-        options = dict(_OPTIONS[kind])
+        options = {**_OPTIONS[kind], **PROTOCOLS[kind]}
         if kind == "RTSP":
             options["rtsp_transport"] = self._transport
         limit = _TIMEOUT_OPTION.get(kind, "rw_timeout")
@@ -164,7 +186,7 @@ class AvConnector:
         if error.errno not in (errno.EIO, errno.EPIPE):
             return reason_in_words(error)
         nothing = "what came is no video, or it ended at once" if kind == "HTTP" else "the server ended the connection"
-        return diagnosis.why_not(self._spec.url, _DIAGNOSIS_S) or nothing
+        return diagnosis.why_not(self._spec.url, _DIAGNOSIS_S, self._egress) or nothing
 
     def _try_other_transport(self, error: av.FFmpegError) -> bool:
         """True if the next try goes over the other transport, because this one was refused or brings nothing."""
@@ -182,6 +204,7 @@ class AvConnection:
         reader: reads what came first.
         next_part: opens a reader for what follows once a reader is through; ``None`` as its answer is the end.
         close: ends what lies below the readers.
+        egress: knows what was refused.
     """
 
     over = False
@@ -191,10 +214,13 @@ class AvConnection:
         reader: VideoReader,
         next_part: Callable[[], VideoReader | None] = lambda: None,
         close: Callable[[], None] = lambda: None,
+        *,
+        egress: Egress,
     ) -> None:
         self._reader = reader
         self._next_part = next_part
         self._close = close
+        self._egress = egress
         self.in_bursts = bool(reader.format_names & _IN_BURSTS)
 
     @property
@@ -211,14 +237,17 @@ class AvConnection:
         """The pictures in order; raises ``SourceError`` when the stream breaks off."""
         try:
             while True:
-                for frame in self._reader.frames():
-                    yield Decoded(to_picture(frame), frame.time, functools.partial(luma_of, frame))
+                yield from self._reader.pictures()
                 following = self._next_part()
                 if following is None:
                     return
                 self._reader.close()
                 self._reader = following
+        except SourceError:
+            self._egress.raise_if_refused()
+            raise
         except av.FFmpegError as e:
+            self._egress.raise_if_refused()
             broke_off = e.errno == errno.EIO
             raise SourceError("the stream broke off" if broke_off else reason_in_words(e)) from e
 
@@ -228,9 +257,9 @@ class AvConnection:
         self._close()
 
 
-def _bytes_of(container: av.container.InputContainer, stopping: threading.Event) -> Iterator[bytes]:
+def _bytes_of(packets: Iterator[av.Packet], stopping: threading.Event) -> Iterator[bytes]:
     """What a connection brings, as it comes."""
-    for packet in container.demux():
+    for packet in packets:
         if stopping.is_set():
             return
         if packet.size:

@@ -16,6 +16,23 @@ Luma = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a picture stands in a stream of which not every picture is decoded.
+
+    Attributes:
+        number: how many came before it, decoded or not.
+        arrived: when it came, on the monotonic clock.
+        late: it came a while ago, and is not to be left out for that.
+        at_rest: the only one of its group of pictures that was decoded, because nothing moves.
+    """
+
+    number: int
+    arrived: float
+    late: bool = False
+    at_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """One picture as a decoder gives it.
 
@@ -24,11 +41,13 @@ class Decoded:
         time_s: when it is due, in seconds of the stream's own clock; ``None`` where it has none.
         luma: gives the brightness of every eighth pixel of every eighth row, without converting the picture; to be
             asked before the next picture is read.
+        moment: where it stands; ``None`` where every picture is decoded and given at once.
     """
 
     picture: Picture
     time_s: float | None
     luma: Callable[[], Luma]
+    moment: Moment | None = None
 
 
 class Connection(Protocol):

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from streamserver.core.urls import take_apart
+from streamserver.media.egress import Egress
 
 LOOK_UP_S = 3.0
 """How long a resolver is waited for before each connection."""
@@ -97,40 +98,46 @@ def words_for(number: int | None) -> str:
     return _WORDS.get(number or 0, "")
 
 
-def why_not(address: str, limit_s: float) -> str:
+def why_not(address: str, limit_s: float, egress: Egress | None = None) -> str:
     """Why nothing can be had from ``address``, found by asking for its name, its port and, where it is secure, TLS.
 
     Args:
         address: with a scheme; may hold credentials, which are not used and not repeated.
         limit_s: seconds for all of it.
+        egress: what may be asked; ``None`` for everything.
 
     Returns:
         the reason in words; empty if everything answers as it should, or cannot be asked (UDP, through a proxy).
     """
     deadline = time.monotonic() + limit_s
     endpoint = endpoint_of(address)
-    if not endpoint.host or _through_proxy(endpoint.scheme):
+    egress = egress or Egress(None)
+    if not endpoint.host or _through_proxy(endpoint.scheme, egress):
         return ""
     found, reason = _look_up(endpoint, limit_s)
     if reason or endpoint.scheme not in _PORTS:
         return reason
     for family, where in found:
+        if not egress.allows(str(where[0])):
+            reason = egress.refused
+            continue
         reason = _knock(family, where, endpoint, deadline)
         if not reason:
             break
     return reason
 
 
-def why_no_name(address: str, limit_s: float = LOOK_UP_S) -> str:
+def why_no_name(address: str, limit_s: float = LOOK_UP_S, egress: Egress | None = None) -> str:
     """Why the host of ``address`` has no number; empty if it has one. Libraries wait for a resolver without a limit."""
     endpoint = endpoint_of(address)
-    if not endpoint.is_name or _through_proxy(endpoint.scheme):
+    if not endpoint.is_name or _through_proxy(endpoint.scheme, egress or Egress(None)):
         return ""
     return _look_up(endpoint, limit_s)[1]
 
 
-def _through_proxy(scheme: str) -> bool:
-    return scheme in ("http", "https") and bool(os.environ.get("http_proxy"))
+def _through_proxy(scheme: str, egress: Egress) -> bool:
+    """Whether FFmpeg leaves the host to a proxy; it sees none in the environment where egress is judged."""
+    return not egress.judges and scheme in ("http", "https") and bool(os.environ.get("http_proxy"))
 
 
 def _look_up(endpoint: Endpoint, limit_s: float) -> tuple[_Found, str]:

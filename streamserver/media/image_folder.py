@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from streamserver.core.errors import SourceMissingError
 from streamserver.core.picture import Picture
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import local_path
+from streamserver.media.egress import open_file
 from streamserver.media.pacing import DEFAULT_RATE, Pacer
 from streamserver.media.source_clock import whole_ticks
 from streamserver.media.sources import SourceFrame, SourceSpec
@@ -71,6 +73,7 @@ class _Folder:
     def __init__(self, spec: SourceSpec) -> None:
         self._name = f"picture folder '{spec.masked_url}'"
         self._root = local_path(spec.url)
+        self._policy = spec.policy
         self._known: set[Path] = set()
         self._unreadable: dict[Path, str] = {}
 
@@ -101,9 +104,9 @@ class _Folder:
     def load(self, path: Path) -> Picture | None:
         """The picture in a file, upright; ``None`` when there is none that can be read, which is said."""
         try:
-            image = decode_jpeg(path.read_bytes() if path.is_file() else b"")
-        except (OSError, ValueError) as e:
-            reason = e.strerror or str(e) if isinstance(e, OSError) else "it holds no picture, or only part of one"
+            image = decode_jpeg(self._bytes_of(path))
+        except (OSError, ValueError, SourceMissingError) as e:
+            reason = _reason(e)
             if path not in self._known and len(self._unreadable) < _NAMED_UNREADABLE:
                 logger.warning("%s is left out: %s", _shown(path), reason)
             self._unreadable[path] = reason
@@ -128,9 +131,21 @@ class _Folder:
             logger.warning("%s: pictures that were left out because they cannot be read: %d", self._name, count)
         self._known, self._unreadable = set(self._unreadable), {}
 
+    def _bytes_of(self, path: Path) -> bytes:
+        """What a file holds; nothing for a pipe, a device, or a link that leads to nothing."""
+        if not path.is_file():
+            return b""
+        with os.fdopen(open_file(str(path), self._policy), "rb") as file:
+            return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+
     def _require_folder(self) -> None:
+        """Raises ``SourceMissingError`` where it cannot be read, or no task may read there."""
         try:
-            os.scandir(self._root).close()
+            descriptor = open_file(self._root, self._policy)
+            try:
+                os.scandir(descriptor).close()
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, ValueError) as e:  # no path holds a NUL
             raise SourceMissingError(
                 f"{self._name} does not exist", cure="check the path as this machine sees it"
@@ -148,6 +163,12 @@ class _Folder:
 
 def _is_picture(name: str) -> bool:
     return name.lower().endswith(ENDINGS) and not name.startswith(".")
+
+
+def _reason(error: OSError | ValueError | SourceMissingError) -> str:
+    if isinstance(error, SourceMissingError):
+        return error.message
+    return error.strerror or str(error) if isinstance(error, OSError) else "it holds no picture, or only part of one"
 
 
 def _warn_of_subfolder(error: OSError) -> None:

@@ -7,6 +7,7 @@ turns, states, and what counts as the same stream going on.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -16,7 +17,7 @@ from streamserver.core.errors import LoginRefusedError, SourceError, SourceMissi
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import has_end
 from streamserver.media.backoff import Crowd, backoff_after_refusal_s, backoff_s
-from streamserver.media.connection import Connection, Connector, Decoded
+from streamserver.media.connection import Connection, Connector, Decoded, Moment
 from streamserver.media.frozen import FrozenWatch
 from streamserver.media.pacing import DEFAULT_RATE, TimestampPacer
 from streamserver.media.pyav import require_av
@@ -29,11 +30,18 @@ logger = logging.getLogger(__name__)
 CONTINUITY_S = 5.0
 """A stream that is back within this time goes on; after a longer gap it starts over."""
 
+_ENDED = "the server ended the stream"
+
 _HEALTHY_S = 10.0
 """A stream that has given pictures for so long is well, however long it was away before."""
 
 _LONGEST_PATIENCE_S = 1800.0
 """A camera that stays frozen is connected anew at least so often; before, the time doubles with each try."""
+
+_MOST_REASONS = 10
+"""So many reasons of one absence are logged: a server may word each of its refusals differently."""
+
+_NUMBERS = re.compile(r"\d+")
 
 
 def connector_for(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Connector:
@@ -47,6 +55,7 @@ def connector_for(spec: SourceSpec, *, stopping: threading.Event, monitor: Sourc
 
         return Gb28181Connector(spec, stopping=stopping, monitor=monitor)
     if spec.decoder == "opencv":
+        spec.warn_of_no_gate("OpenCV tells nothing of packets")
         from streamserver.media.opencv_connection import OpenCvConnector
 
         return OpenCvConnector(spec, stopping=stopping, monitor=monitor)
@@ -59,7 +68,8 @@ def connector_for(spec: SourceSpec, *, stopping: threading.Event, monitor: Sourc
 def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Iterator[SourceFrame]:
     """Frames of ``spec`` until ``stopping`` is set; never raises for a stream that is away.
 
-    Frame ids start over with each connection; ``loop`` grows only when continuity is lost.
+    Frame ids start over with each connection, and behind a motion gate count the frames that were not decoded, too;
+    ``loop`` grows only when continuity is lost.
 
     Raises:
         SourceMissingError: there is something wrong that no further try can mend.
@@ -91,8 +101,9 @@ class _Stream:
         self._recorded = SourceClock() if has_end(spec.url) else None
         self._loop = -1
         self._last_frame: float | None = None
+        self._clock_s = 0.0
         self._away_since: float | None = None
-        self._last_reason = ""
+        self._told: set[str] = set()
         self._frozen = False
         self._login_refused = False
         self._patience_s = 0.0
@@ -117,7 +128,7 @@ class _Stream:
                     yield frame
                 if connection.over:
                     return None
-                reason = "the server ended the stream"
+                reason = _ENDED
         except SourceMissingError:
             raise
         except SourceError as e:
@@ -138,16 +149,18 @@ class _Stream:
             self._away_since = min(now, self._away_since + 2 * (now - since))
 
     def wait_before_next(self, reason: str) -> None:
-        """Says why the stream is away, and waits; a reason that repeats itself is logged once."""
+        """Says why the stream is away, and waits; of one absence each reason is logged once, and not too many."""
         now = time.monotonic()
         self._away_since = self._away_since or now
         away_s = now - self._away_since
         delay_s = backoff_after_refusal_s() if self._login_refused else backoff_s(away_s)
         delay_s = self._crowd.longer_s(delay_s, away_s)
-        self._monitor.reconnecting(reason)
-        level = logging.DEBUG if reason == self._last_reason else logging.INFO
+        self._monitor.reconnecting(reason, ended=reason == _ENDED)
+        told = _NUMBERS.sub("", reason)  # "no picture for 11 s" is no other than "for 10 s"
+        level = logging.DEBUG if told in self._told or len(self._told) >= _MOST_REASONS else logging.WARNING
+        if level > logging.DEBUG:
+            self._told.add(told)
         logger.log(level, "%s: %s; connecting again in %.1f s", self._spec.masked_url, reason, delay_s)
-        self._last_reason = reason
         self._stopping.wait(delay_s)
         self._monitor.alive()
 
@@ -158,24 +171,29 @@ class _Stream:
         began = 0.0
         if self._recorded is not None:
             self._recorded.new_loop()
-        for frame_id, decoded in enumerate(connection.pictures()):
+        for number, decoded in enumerate(connection.pictures()):
             if pacer is not None:
                 pacer.wait(decoded.time_s)
             if self._stopping.is_set():
                 return
             now = time.monotonic()
             began = began or now
-            lost = frame_id == 0 and self._continuity_lost(now)
+            lost = number == 0 and self._continuity_lost(now)
             other_size, size_wh = size_wh != decoded.picture.size_wh, decoded.picture.size_wh
-            frozen = self._look(decoded, now, connection.stream if other_size else "", first=frame_id == 0)
+            frozen = self._look(decoded, now, connection.stream if other_size else "", first=number == 0)
             self._last_frame = now
+            moment = decoded.moment or Moment(number, now)
+            came = now if pacer is not None else moment.arrived
+            self._clock_s = max(self._clock_s, came)
             yield SourceFrame(
-                frame_id,
+                moment.number,
                 self._loop,
-                time.time_ns() // 1000,
-                now if self._recorded is None else self._recorded.at(decoded.time_s, rate=DEFAULT_RATE),
+                time.time_ns() // 1000 - round((now - came) * 1e6),
+                self._clock_s if self._recorded is None else self._recorded.at(decoded.time_s, rate=DEFAULT_RATE),
                 discontinuity=lost,
                 picture=decoded.picture,
+                late=moment.late and pacer is None,
+                at_rest=moment.at_rest,
             )
             if frozen and now - began >= self._patience_s:
                 self._patience_s = min(_LONGEST_PATIENCE_S, max(self._spec.frozen_after_s, 2 * self._patience_s))
@@ -207,7 +225,7 @@ class _Stream:
 
     def _continuity_lost(self, now: float) -> bool:
         """The first frame of a connection has come; True if it is the beginning of another loop."""
-        self._last_reason = ""
+        self._told.clear()
         lost = self._last_frame is None or now - self._last_frame > CONTINUITY_S
         self._loop += lost
         return lost

@@ -30,6 +30,7 @@ from streamserver.media.diagnosis import (
     why_not,
     words_for,
 )
+from streamserver.media.egress import PROTOCOLS, Egress, require_camera
 from streamserver.media.opencv_reader import NO_KEY_FRAME, OpenCvReader
 from streamserver.media.sources import SourceSpec
 
@@ -67,6 +68,7 @@ class OpenCvConnector:
         self._monitor = monitor
         self._transport = "udp" if spec.transport == "udp" else "tcp"
         self._probe: dict[str, str] = {}
+        self._egress = Egress(spec.policy)
 
     def connect(self) -> OpenCvConnection:
         """Opens the stream; raises ``SourceError`` when it is not to be had now."""
@@ -76,25 +78,37 @@ class OpenCvConnector:
                 f"'{self._spec.masked_url}': this OpenCV's FFmpeg has no SRT",
                 cure="let a media server offer the stream as RTSP, or install an OpenCV built with libsrt",
             )
-        if kind != "CAMERA" and (reason := why_no_name(self._spec.url)):
+        if kind == "CAMERA":
+            require_camera(self._spec.url, self._spec.policy)
+        elif reason := why_no_name(self._spec.url, egress=self._egress):
             raise SourceError(reason)
+        self._egress.forget()
+        address = self._spec.url if kind == "CAMERA" else for_ffmpeg(self._spec.url)
+        if kind == "SRT":
+            address = self._egress.numbered(address)
         opened = time.monotonic()
         try:
             reader = OpenCvReader(
-                self._spec.url if kind == "CAMERA" else for_ffmpeg(self._spec.url),
+                address,
                 options=self._options(),
                 timeout_s=(max(_OPEN_TIMEOUT_S, self._spec.silent_s), self._spec.silent_s),
                 camera=kind == "CAMERA",
                 stopping=self._stopping,
                 on_broken=self._monitor.broken,
+                egress=self._egress,
             )
+        except SourceMissingError:
+            raise
         except SourceError as e:
+            self._egress.raise_if_refused()
             if e.message == NO_KEY_FRAME:
                 self._probe = {"analyzeduration": f"{self._spec.silent_s * 1e6:.0f}", "probesize": "50000000"}
                 raise
             reason = self._why_not_open(time.monotonic() - opened)
             raise (LoginRefusedError if reason == UNAUTHORIZED else SourceError)(reason) from e
-        return OpenCvConnection(reader, in_bursts=kind == "HTTP" and comes_in_bursts(self._spec.url))
+        return OpenCvConnection(
+            reader, egress=self._egress, in_bursts=kind == "HTTP" and comes_in_bursts(self._spec.url)
+        )
 
     def close(self) -> None:
         """Nothing is kept from connection to connection."""
@@ -102,12 +116,13 @@ class OpenCvConnector:
     def _options(self) -> dict[str, str]:
         kind = self._spec.source_type
         transport = {"rtsp_transport": self._transport} if kind == "RTSP" else {}
-        return {**_OPTIONS[kind], **self._probe, **transport}
+        return {**_OPTIONS[kind], **PROTOCOLS[kind], **self._probe, **transport}
 
     def _why_not_open(self, waited_s: float) -> str:
         if self._spec.source_type == "CAMERA":
             return _why_no_camera(self._spec.url)
-        reason = why_not(self._spec.url, _ASK_TIMEOUT_S) or refusal(self._spec.url, _ASK_TIMEOUT_S)
+        address, egress = self._spec.url, self._egress
+        reason = why_not(address, _ASK_TIMEOUT_S, egress) or refusal(address, _ASK_TIMEOUT_S, egress)
         if reason:
             return reason
         if waited_s >= _OPEN_TIMEOUT_S:
@@ -127,8 +142,9 @@ class OpenCvConnection:
 
     over = False
 
-    def __init__(self, reader: OpenCvReader, *, in_bursts: bool) -> None:
+    def __init__(self, reader: OpenCvReader, *, egress: Egress, in_bursts: bool) -> None:
         self._reader = reader
+        self._egress = egress
         self.in_bursts = in_bursts
 
     @property
@@ -138,7 +154,12 @@ class OpenCvConnection:
 
     def pictures(self) -> Iterator[Decoded]:
         """The pictures in order, all of the first one's size; raises ``SourceError`` when none come any more."""
-        return self._reader.frames()
+        try:
+            yield from self._reader.frames()
+        except SourceError:
+            self._egress.raise_if_refused()
+            raise
+        self._egress.raise_if_refused()
 
     def close(self) -> None:
         """Ends the connection."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from streamserver.core.errors import SourceError
+from streamserver.core.errors import SourceError, SourceMissingError
 from streamserver.core.urls import for_ffmpeg
 from streamserver.media.asking import refusal
 from streamserver.media.connection import Decoded
 from streamserver.media.diagnosis import NO_VIDEO, why_no_name, why_not
+from streamserver.media.egress import FILE, PROTOCOLS, Egress, options_of_file
 from streamserver.media.opencv_reader import OpenCvReader
 
 _TIMEOUT_S = (10.0, 10.0)
@@ -20,25 +21,31 @@ class OpenCvFile:
     """A file, or something else that has an end, open to be read once; use it with ``with``.
 
     Args:
-        address: what FFmpeg opens.
-        remote: it comes over the network.
+        source: an address, or the descriptor of a local file, which is not needed any longer afterwards.
+        egress: what it may reach.
         on_broken: told of packets that could not be decoded.
 
     Raises:
         SourceError: it cannot be opened, or holds no video; the reason in words.
     """
 
-    def __init__(self, address: str, *, remote: bool, on_broken: Callable[[int], None]) -> None:
-        if remote and (reason := why_no_name(address)):
+    def __init__(self, source: str | int, *, egress: Egress, on_broken: Callable[[int], None]) -> None:
+        if isinstance(source, str) and (reason := why_no_name(source, egress=egress)):
             raise SourceError(reason)
+        egress.forget()
         try:
             self._reader = OpenCvReader(
-                for_ffmpeg(address) if remote else address,
-                timeout_s=_TIMEOUT_S if remote else _LOCAL_TIMEOUT_S,
+                for_ffmpeg(source) if isinstance(source, str) else FILE,
+                options=PROTOCOLS["VIDEO"] if isinstance(source, str) else options_of_file(source),
+                timeout_s=_TIMEOUT_S if isinstance(source, str) else _LOCAL_TIMEOUT_S,
                 on_broken=on_broken,
+                egress=egress,
             )
+        except SourceMissingError:
+            raise
         except SourceError as e:
-            raise SourceError(_why_not_open(address, remote=remote)) from e
+            egress.raise_if_refused()
+            raise SourceError(_why_not_open(source, egress) if isinstance(source, str) else NO_VIDEO) from e
 
     @property
     def rate(self) -> float:
@@ -61,6 +68,5 @@ class OpenCvFile:
         self._reader.close()
 
 
-def _why_not_open(address: str, *, remote: bool) -> str:
-    reason = (why_not(address, _ASK_TIMEOUT_S) or refusal(address, _ASK_TIMEOUT_S)) if remote else ""
-    return reason or NO_VIDEO
+def _why_not_open(address: str, egress: Egress) -> str:
+    return why_not(address, _ASK_TIMEOUT_S, egress) or refusal(address, _ASK_TIMEOUT_S, egress) or NO_VIDEO

@@ -21,9 +21,12 @@ import numpy as np
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import SourceError
 from streamserver.core.picture import Picture
+from streamserver.media import ffmpeg_memory
 from streamserver.media.connection import Decoded, Luma
 from streamserver.media.diagnosis import DRAWN_TEXT_CODECS, NO_ANSWER, NO_VIDEO
+from streamserver.media.egress import BYTES_ONLY, Egress
 from streamserver.media.pacing import plausible_rate
+from streamserver.media.picture_size import too_large
 
 os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"  # AV_LOG_QUIET; read when the first video is opened
 os.environ["OPENCV_FFMPEG_IS_THREAD_SAFE"] = "1"  # or a camera that does not answer holds up all that open meanwhile
@@ -45,13 +48,14 @@ _TICK_S = 0.1
 class _OpeningGate:
     """FFmpeg's options reach OpenCV through an environment variable: who opens with the same ones may do so at once.
 
-    The variable is left as it is: changing it more often than needed would endanger threads that read the environment.
+    Once nobody opens, the variable is what it was: a program that counts with ``passflow`` opens videos of its own.
     """
 
     def __init__(self) -> None:
         self._door = threading.Lock()
         self._change = threading.Condition()
         self._options = ""
+        self._before: str | None = None
         self._inside = 0
 
     def enter(self, options: str, stopping: threading.Event) -> None:
@@ -74,7 +78,8 @@ class _OpeningGate:
             while self._inside and self._options != options:
                 _raise_if(stopping)
                 self._change.wait(_TICK_S)
-            if os.environ.get(_OPTIONS_VARIABLE) != options:
+            if not self._inside:
+                self._before = os.environ.get(_OPTIONS_VARIABLE)
                 os.environ[_OPTIONS_VARIABLE] = options
             self._options = options
             self._inside += 1
@@ -83,6 +88,10 @@ class _OpeningGate:
         """The video is open, or could not be opened."""
         with self._change:
             self._inside -= 1
+            if not self._inside and self._before is None:
+                os.environ.pop(_OPTIONS_VARIABLE, None)  # the program around may have removed it
+            elif not self._inside:
+                os.environ[_OPTIONS_VARIABLE] = self._before or ""
             self._change.notify_all()
 
 
@@ -104,6 +113,7 @@ class OpenCvReader:
         camera: ``address`` is a device of the kernel's (V4L2).
         stopping: ends the wait for others that open.
         on_broken: told of packets that could not be decoded.
+        egress: what it may reach; ``None`` for everything.
 
     Raises:
         SourceError: it cannot be opened; OpenCV does not say why, but for ``NO_KEY_FRAME``.
@@ -118,14 +128,19 @@ class OpenCvReader:
         camera: bool = False,
         stopping: threading.Event | None = None,
         on_broken: Callable[[int], None] = lambda packets: None,
+        egress: Egress | None = None,
     ) -> None:
+        self._egress = egress or Egress(None)
         self._on_broken = on_broken
         self._read_s = timeout_s[1]
         self._picture: Picture | None = None
         if camera:
             self._capture = cv2.VideoCapture(str(address), _camera_backend())
         else:
-            self._capture = _open_with_ffmpeg(address, options or {}, timeout_s, stopping or _NEVER)
+            limits = {} if isinstance(address, str) else BYTES_ONLY
+            ffmpeg_memory.bound()
+            with self._egress:
+                self._capture = _open_with_ffmpeg(address, {**limits, **(options or {})}, timeout_s, stopping or _NEVER)
         if not self._capture.isOpened():
             raise SourceError("OpenCV cannot open it")
         if _codec(self._capture) in DRAWN_TEXT_CODECS:
@@ -135,6 +150,9 @@ class OpenCvReader:
         if not all(self._size_wh):
             self._capture.release()
             raise SourceError(NO_KEY_FRAME)
+        if problem := too_large(self._size_wh):
+            self._capture.release()
+            raise SourceError(problem)
 
     def __enter__(self) -> OpenCvReader:
         return self
@@ -191,7 +209,8 @@ class OpenCvReader:
         """
         began = time.monotonic()
         for broken in range(_BROKEN_IN_A_ROW):
-            grabbed = self._capture.grab()
+            with self._egress:
+                grabbed = self._capture.grab()
             if time.monotonic() - began >= self._read_s:
                 raise SourceError(NO_ANSWER)
             if grabbed:

@@ -41,8 +41,13 @@ class Pacer:
         self._clock = clock
         self._due = clock()
 
-    def wait(self) -> bool:
-        """Waits until the next frame is due; returns False once ``stopping`` is set."""
+    def wait(self, frames: int = 1) -> bool:
+        """Waits until a frame is due, the next unless some are passed over; returns False once ``stopping`` is set.
+
+        Args:
+            frames: how many after the one before it is.
+        """
+        self._due += (frames - 1) * self._period_s
         now = self._clock()
         delay_s = self._due - now
         self._due = max(self._due, now - self._max_lag_s) + self._period_s

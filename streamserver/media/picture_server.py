@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
 
+from streamserver.core.web_pages import is_from_other_site
 from streamserver.media.picture_request import BadPictureError
 
 logger = logging.getLogger(__name__)
@@ -188,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         take = self.server.endpoint(unquote(self.path.partition("?")[0]))
         if take is None:
             self._refuse(404, "there is no endpoint with this path; the path is that of the task's address")
-        elif self.headers.get("Sec-Fetch-Site", "").lower() == "cross-site":
+        elif is_from_other_site(self.headers.get):
             self._refuse(403, "pages of other sites may not post here")
         elif (body := self._body()) is not None:
             self._hand_over(take, body)

@@ -1,6 +1,10 @@
-"""Width and height of a JPEG or PNG, read from its head: known before anybody spends memory on its pixels."""
+"""How large pictures are, and may be: known before anybody spends memory on their pixels."""
 
 from __future__ import annotations
+
+MAX_VIDEO_PIXELS = 64_000_000
+"""Of one picture of a video; 8K has 33 million. A camera, or who stands for it, can say 16000x16000 in a few bytes, and
+each picture takes a gigabyte then."""
 
 JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _PNG_HEAD_BYTES = 24
@@ -12,6 +16,14 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 def is_picture(data: bytes) -> bool:
     """True for what begins as a JPEG or PNG does."""
     return data.startswith((JPEG, _PNG))
+
+
+def too_large(size_wh: tuple[int, int]) -> str:
+    """Why no video of this size is read; empty where it is."""
+    width, height = size_wh
+    if width * height <= MAX_VIDEO_PIXELS:
+        return ""
+    return f"its pictures of {width}x{height} have over {MAX_VIDEO_PIXELS} pixels; set the camera to a smaller size"
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -33,6 +45,8 @@ def _size_of_jpeg(data: bytes) -> tuple[int, int]:
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
+        elif marker == 0:  # no marker: libjpeg would look for one in what follows, and find another size there
+            break
         elif marker in _ALONE:
             at += 2
         elif marker in _FRAME_MARKERS:

@@ -20,8 +20,10 @@ from typing import NoReturn
 
 from streamserver.core import secrets
 from streamserver.core.errors import SourceError, StreamServerError
+from streamserver.core.outgoing import Policy
 from streamserver.core.picture import Picture
 from streamserver.core.processes import die_with_starter
+from streamserver.core.settings import load
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.states import SourceState
 from streamserver.core.urls import source_type
@@ -117,6 +119,7 @@ def spec_from_line(line: bytes) -> SourceSpec:
             fps=AS_FAST_AS_IT_GOES,
             decoder=question.get("decoder") or "av",
             transport=question.get("transport") or "auto",
+            policy=Policy.from_settings(load()),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise SourceError("standard input: expected one line of JSON with 'address'") from e

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _TICKS_A_SECOND = 2**20
 """Times are whole ticks: such numbers can be added and subtracted without rounding, so what lasts ten seconds lasts as
 long wherever in a recording it begins, and in each of its loops."""
@@ -47,6 +49,45 @@ class SourceClock:
             now_s = stamp_s + self._offset_s
         self._last_s = now_s if self._last_s is None else max(self._last_s, now_s)
         return self._last_s
+
+
+_DRIFT = 1e-3
+"""How much faster or slower, at most, a camera's clock is taken to run than ours."""
+
+_OTHER_CLOCK_S = 60.0
+"""Timestamps that are further from those before, measured by when they came, begin anew."""
+
+
+class ArrivalClock:
+    """When packets of a live stream came, however long each had to wait until somebody read it.
+
+    Whoever is busy reads late, and never early: the packet that came soonest by its timestamp tells when others did.
+    """
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+        self._stamp_s = 0.0
+        self._offset_s: float | None = None
+
+    def at(self, stamp_s: float | None, *, now: float) -> float:
+        """When the next packet came, on the clock of ``now``; not later than that, and never before another.
+
+        Args:
+            stamp_s: its timestamp in seconds; ``None`` where it has none.
+            now: when it was read.
+        """
+        arrived = now
+        if stamp_s is not None and abs(stamp_s) < _FARTHEST_S:
+            waited_at_most = now - stamp_s
+            if self._offset_s is None or abs(waited_at_most - self._offset_s) > _OTHER_CLOCK_S:
+                self._offset_s = waited_at_most
+            else:
+                drifted = self._offset_s + _DRIFT * max(0.0, stamp_s - self._stamp_s)
+                self._offset_s = min(waited_at_most, drifted)
+            self._stamp_s = stamp_s
+            arrived = stamp_s + self._offset_s
+        self._last = max(self._last, min(arrived, now))
+        return self._last
 
 
 def whole_ticks(seconds: float) -> float:

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from streamserver.core.errors import SourceMissingError
+from streamserver.core.outgoing import Policy
 from streamserver.core.picture import Picture
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import masked
+from streamserver.media.gate import GateSpec
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ class SourceSpec:
         frozen_after_s: a stream with the same picture for so long is stalled; 0 for off.
         turnstile: a file through which all processes of this machine take turns to connect; ``None`` for no turns.
         connects_per_s: connections a second that ``turnstile`` lets through.
+        gate: decode key frames only while nothing moves; ``None`` for everything always.
+        policy: where it may lead; ``None`` for everywhere, where no task but a person at this machine names it.
     """
 
     url: str
@@ -74,6 +78,8 @@ class SourceSpec:
     frozen_after_s: float = 60.0
     turnstile: Path | None = None
     connects_per_s: float = 5.0
+    gate: GateSpec | None = None
+    policy: Policy | None = None
 
     @property
     def masked_url(self) -> str:
@@ -90,6 +96,11 @@ class SourceSpec:
         """A connection that brings no picture for so long is given up: a little after it counts as stalled."""
         return self.stalled_after_s + _SILENCE_BEYOND_STALL_S
 
+    def warn_of_no_gate(self, reason: str) -> None:
+        """Says in the log that everything is decoded, though there should be a motion gate."""
+        if self.gate is not None:
+            logger.warning("%s: there is no motion gate: %s; everything is decoded", self.masked_url, reason)
+
     def loops(self) -> Iterator[int]:
         """The numbers of the loops that are to be played."""
         if self.loop_num == 0:
@@ -99,7 +110,12 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """One frame as it was read; the attributes are those of ``engine.frame.Frame``."""
+    """One frame as it was read; the attributes are those of ``engine.frame.Frame``, and two for who samples them.
+
+    Attributes:
+        late: it happened a while ago and is given now; not to be left out for being old.
+        at_rest: nothing moves, and the frames around it were not decoded: to be kept whatever the sampling.
+    """
 
     frame_id: int
     loop: int
@@ -107,6 +123,8 @@ class SourceFrame:
     clock_s: float
     discontinuity: bool
     picture: Picture
+    late: bool = False
+    at_rest: bool = False
 
 
 class _Kind(Protocol):

@@ -5,6 +5,7 @@ PyAV or OpenCV decode (``SourceSpec.decoder``); the one that does not is not imp
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import stat
@@ -18,6 +19,7 @@ from streamserver.core.errors import SourceError, SourceMissingError
 from streamserver.core.source_monitor import SourceMonitor
 from streamserver.core.urls import local_path
 from streamserver.media.connection import Decoded
+from streamserver.media.egress import Egress, open_file
 from streamserver.media.pacing import Pacer
 from streamserver.media.pyav import require_av
 from streamserver.media.source_clock import SourceClock
@@ -45,13 +47,19 @@ class Opener(Protocol):
     """Opens a video with one of the decoders."""
 
     def __call__(
-        self, address: str, *, remote: bool, on_broken: Callable[[int], None]
+        self, source: str | int, *, egress: Egress, on_broken: Callable[[int], None]
     ) -> AbstractContextManager[OpenVideo]:
-        """Opens what FFmpeg calls ``address``; raises ``SourceError`` with the reason in words where it cannot."""
+        """Opens an address, or a local file by its descriptor.
+
+        Raises:
+            SourceError: it cannot; the reason in words.
+        """
 
 
 def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor) -> Iterator[SourceFrame]:
     """Plays the file ``spec.loop_num`` times; frame ids start at 0 in each loop, whose first frame breaks continuity.
+
+    Behind a motion gate frame ids count those that were not decoded, too, and each frame comes at its own time.
 
     Raises:
         SourceMissingError: the file is not there, or holds no video that can be read.
@@ -63,8 +71,9 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
         frame_id = -1
         with _open(spec, monitor) as video:
             clock.new_loop()
-            for frame_id, decoded in enumerate(_play(video, spec, stopping)):
-                if frame_id == 0:
+            for number, decoded in enumerate(_play(video, spec, stopping)):
+                frame_id = number if decoded.moment is None else decoded.moment.number
+                if number == 0:
                     monitor.streaming(video.stream, connected=played == 0)
                 monitor.picture()
                 yield SourceFrame(
@@ -72,8 +81,9 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
                     loop,
                     time.time_ns() // 1000,
                     clock.at(decoded.time_s, rate=video.rate),
-                    discontinuity=frame_id == 0,
+                    discontinuity=number == 0,
                     picture=decoded.picture,
+                    at_rest=decoded.moment is not None and decoded.moment.at_rest,
                 )
         if stopping.is_set():
             return
@@ -87,9 +97,12 @@ def read(spec: SourceSpec, *, stopping: threading.Event, monitor: SourceMonitor)
 def _play(video: OpenVideo, spec: SourceSpec, stopping: threading.Event) -> Iterator[Decoded]:
     pacer = Pacer(video.rate if spec.paced else 0.0, stopping)
     try:
+        paced = 0
         for decoded in video.pictures():
-            if not pacer.wait():
+            number = paced if decoded.moment is None else decoded.moment.number
+            if not pacer.wait(number + 1 - paced):
                 return
+            paced = number + 1
             yield decoded
     except SourceError as e:
         logger.warning("%s: ends early: %s", spec.masked_url, e.message)
@@ -98,31 +111,39 @@ def _play(video: OpenVideo, spec: SourceSpec, stopping: threading.Event) -> Iter
 def _open(spec: SourceSpec, monitor: SourceMonitor) -> AbstractContextManager[OpenVideo]:
     path = local_path(spec.url)
     remote = path == spec.url and "://" in path
-    if not remote:
-        _require_file(path, spec.masked_url)
-    opener = _opener(spec)
+    opener = _opener(spec, monitor)
+    egress = Egress(spec.policy)
+    if remote:
+        try:
+            return opener(path, egress=egress, on_broken=monitor.broken)
+        except SourceError as e:
+            raise SourceError(f"video file '{spec.masked_url}' cannot be read: {e.message}", cure=e.cure) from e
+    descriptor = _open_file(path, spec)
     try:
-        return opener(path if remote else f"file:{path}", remote=remote, on_broken=monitor.broken)
+        return opener(descriptor, egress=egress, on_broken=monitor.broken)
     except SourceError as e:
-        kind = SourceError if remote else SourceMissingError
-        raise kind(f"video file '{spec.masked_url}' cannot be read: {e.message}") from e
+        raise SourceMissingError(f"video file '{spec.masked_url}' cannot be read: {e.message}") from e
+    finally:
+        os.close(descriptor)
 
 
-def _opener(spec: SourceSpec) -> Opener:
+def _opener(spec: SourceSpec, monitor: SourceMonitor) -> Opener:
     if spec.decoder == "opencv":
+        spec.warn_of_no_gate("OpenCV tells nothing of packets")
         from streamserver.media.opencv_file import OpenCvFile
 
         return OpenCvFile
     require_av(spec.masked_url)
     from streamserver.media.av_file import AvFile
 
-    return AvFile
+    return functools.partial(AvFile, gate=spec.gate, monitor=monitor)
 
 
-def _require_file(path: str, name: str) -> None:
-    """Tells what is wrong with a path better than a decoder could."""
+def _open_file(path: str, spec: SourceSpec) -> int:
+    """A descriptor of the file; tells what is wrong with a path better than a decoder could."""
+    name = spec.masked_url
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_file(path, spec.policy)
     except (FileNotFoundError, NotADirectoryError, ValueError) as e:  # no path holds a NUL
         raise SourceMissingError(
             f"video file '{name}' does not exist", cure="check the path as this machine sees it"
@@ -133,8 +154,16 @@ def _require_file(path: str, name: str) -> None:
             f"video file '{name}' cannot be read: {reason}",
             cure="the user that runs the server must be able to read it",
         ) from e
+    try:
+        _require_regular(descriptor, name)
+    except SourceMissingError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _require_regular(descriptor: int, name: str) -> None:
     mode = os.fstat(descriptor).st_mode
-    os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise SourceMissingError(
             f"video file '{name}' is a folder", cure="write source_type IMG_DIR to show its pictures"

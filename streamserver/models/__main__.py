@@ -21,14 +21,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when all is well, 1 when weights are missing or wrong."""
     options = _parser().parse_args(arguments)
     try:
-        settings = load()
-        logs.configure(level="WARNING" if options.command == "inspect" else settings.log_level)
+        settings = load(options={"device": getattr(options, "device", None)})
+        quiet = options.command == "inspect" and not options.device
+        logs.configure(level="WARNING" if quiet else settings.log_level)
         store = ModelStore(settings, registry_file=options.registry)
         if options.command == "list":
-            return _list(store)
+            return _list(store, as_json=options.json)
         if options.command == "inspect":
-            return _inspect(store, options.files, as_json=options.json)
-        entries = [store.entry(name) for name in options.names] or list(store.registry.models.values())
+            return _inspect(store, options.files, as_json=options.json, device=options.device)
+        entries = [store.entry(name) for name in options.names] or [
+            e for e in store.registry.models.values() if e.remote is None
+        ]
         return (
             _verify(store, entries, named=bool(options.names))
             if options.command == "verify"
@@ -43,20 +46,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m streamserver.models", description=__doc__)
     parser.add_argument("--registry", type=Path, default=REGISTRY_FILE, help="the list of weights (%(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="which weights there are, where they are and under which licence")
+    listing = commands.add_parser("list", help="which weights there are, where they are and under which licence")
+    listing.add_argument("--json", action="store_true", help="one JSON list, for machines")
     fetch = commands.add_parser("fetch", help="download weights that are missing, even if that failed a moment ago")
     group = fetch.add_mutually_exclusive_group(required=True)
     group.add_argument("names", nargs="*", default=[], metavar="NAME", help="names as shown by 'list'")
     group.add_argument("--all", action="store_true", help="all of them")
     verify = commands.add_parser("verify", help="read the files and compare their checksums")
     verify.add_argument("names", nargs="*", default=[], metavar="NAME", help="only these")
-    inspect = commands.add_parser("inspect", help="which element can run an ONNX file, with settings to copy")
-    inspect.add_argument("files", nargs="+", metavar="FILE", help="an ONNX file, or a name as graphs use it")
+    inspect = commands.add_parser("inspect", help="which element can run an ONNX file or a model on a server")
+    inspect.add_argument("files", nargs="+", metavar="FILE", help="an ONNX file, a name or an address as graphs use it")
+    inspect.add_argument("--device", help="also run it there and say how long it takes: cpu, cuda:0, tensorrt:0 …")
     inspect.add_argument("--json", action="store_true", help="one JSON list, for machines")
     return parser
 
 
-def _list(store: ModelStore) -> int:
+def _list(store: ModelStore, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([_described(store, e) for e in store.registry.models.values()], indent=2, ensure_ascii=False))
+        return 0
     rows = [("name", "task", "licence", "where")]
     rows += [(e.name, e.task, e.licence, _place(store, e)) for e in store.registry.models.values()]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -66,7 +74,29 @@ def _list(store: ModelStore) -> int:
     return 0
 
 
+def _described(store: ModelStore, entry: ModelEntry) -> dict[str, Any]:
+    """What machines are told; ``path`` is null where the file is missing, ``problem`` empty where it is right."""
+    path, problem = store.locate(entry), ""
+    if path is not None:
+        try:
+            store.check(entry, path)
+        except ModelError as e:
+            problem = str(e)
+    return {
+        "name": entry.name,
+        "file": entry.file,
+        "task": entry.task,
+        "licence": entry.licence,
+        "server": str(entry.remote or ""),
+        "path": None if path is None else str(path),
+        "offered": entry.offered,
+        "problem": problem,
+    }
+
+
 def _place(store: ModelStore, entry: ModelEntry) -> str:
+    if entry.remote is not None:
+        return f"on a server: {entry.remote}"
     path = store.locate(entry)
     if path is None:
         return (
@@ -95,6 +125,9 @@ def _verify(store: ModelStore, entries: Sequence[ModelEntry], *, named: bool) ->
     """Checks the files that are there; a missing one is a failure only if it was asked for by name."""
     failed = 0
     for entry in entries:
+        if entry.remote is not None:
+            print(f"{entry.name}: on a server ({entry.remote}); 'inspect {entry.name}' asks it")
+            continue
         path = store.locate(entry)
         if path is None:
             failed += named
@@ -109,23 +142,25 @@ def _verify(store: ModelStore, entries: Sequence[ModelEntry], *, named: bool) ->
     return 1 if failed else 0
 
 
-def _inspect(store: ModelStore, files: Sequence[str], *, as_json: bool) -> int:
+def _inspect(store: ModelStore, files: Sequence[str], *, as_json: bool, device: str | None) -> int:
     """Tells about one file after another; a file that cannot be read does not keep the others from being told of."""
     from streamserver.models.inspect import inspect  # loads onnxruntime and all families
+    from streamserver.models.trial import try_on
 
     told: list[dict[str, Any]] = []
     failed = 0
     for name in files:
         try:
             report = inspect(store, name)
+            ran = try_on(report.path, device) if device else ""
         except StreamServerError as e:
             failed += 1
             told.append({"name": name, "error": str(e)})
             print(f"error: {e}", file=sys.stderr)
             continue
-        told.append(report.to_dict())
+        told.append(report.to_dict() | ({"ran": ran} if ran else {}))
         if not as_json:
-            print(f"{report.to_text()}\n")
+            print(f"{report.to_text()}\n{f'  {ran}{chr(10)}' if ran else ''}")
     if as_json:
         print(json.dumps(told, indent=2, ensure_ascii=False))
     return 1 if failed else 0

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamserver.core.arrays import Detections, FloatArray, ImageBgr
+from streamserver.core.arrays import Detections, FloatArray
 from streamserver.core.errors import ModelError
+from streamserver.core.picture import Pixels, size_wh_of
 from streamserver.geometry.boxes import cxcywh_to_xyxy
 from streamserver.geometry.nms import nms
 from streamserver.models._yolo_cells import Cells, Rows, sigmoid
@@ -23,7 +24,7 @@ from streamserver.models.network import Outputs
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.ultralytics import ExportNotes
 from streamserver.runtime.session import Session
-from streamserver.vision.letterbox import Anchor
+from streamserver.vision.letterbox import Anchor, LetterboxMap
 
 _SHARES_BELOW = 2.0
 """Boxes of a whole list that all end below so few pixels are shares of the input's sides."""
@@ -72,6 +73,7 @@ class YoloDetector:
         class_names: their names, where the file says them.
         layout: which of the family's layouts it has, in words.
         outputs: the same for programs.
+        batch_size: pictures that are worth giving to ``look_many`` at once.
 
     Raises:
         ModelError: the file is none of the family, or not as ``reading`` says; says what was expected and found.
@@ -91,6 +93,7 @@ class YoloDetector:
             enlarge=chosen.enlarge,
         )
         self.size_wh = self._network.size_wh
+        self.batch_size = self._network.batch_size
         self.outputs = self._find_outputs(session)
         self.layout = self.outputs.words
         names = ExportNotes.from_metadata(session.metadata).names
@@ -128,14 +131,30 @@ class YoloDetector:
         """What runs where, e.g. ``yolox_nano.onnx on CPUExecutionProvider``."""
         return self._network.description
 
-    def look(self, image_bgr: ImageBgr, *, min_scores: FloatArray, iou_threshold: float) -> Found:
-        """Finds objects in a picture of shape (height, width, 3); see ``Detector.look``."""
-        return Found(self.detect(image_bgr, min_scores=min_scores, iou_threshold=iou_threshold))
+    def look(self, pixels: Pixels, *, min_scores: FloatArray, iou_threshold: float) -> Found:
+        """Finds objects in a picture; see ``Detector.look``."""
+        return self.look_many([pixels], min_scores=min_scores, iou_threshold=iou_threshold)[0]
 
-    def detect(self, image_bgr: ImageBgr, *, min_scores: FloatArray, iou_threshold: float) -> Detections:
+    def look_many(self, pictures: Sequence[Pixels], *, min_scores: FloatArray, iou_threshold: float) -> list[Found]:
+        """Finds objects in some pictures; see ``Detector.look_many``."""
+        runs = zip(pictures, self._network.look(pictures), strict=True)
+        return [
+            Found(
+                self._in_picture(
+                    self.postprocess(outputs, min_scores=min_scores, iou_threshold=iou_threshold),
+                    mapping,
+                    size_wh_of(pixels),
+                )
+            )
+            for pixels, (outputs, mapping) in runs
+        ]
+
+    def detect(self, pixels: Pixels, *, min_scores: FloatArray, iou_threshold: float) -> Detections:
         """As ``look``: boxes in pixels of the picture, not clipped, best score first."""
-        blob, mapping = self._network.prepare(image_bgr)
-        found = self.postprocess(self._network.run(blob), min_scores=min_scores, iou_threshold=iou_threshold)
+        return self.look(pixels, min_scores=min_scores, iou_threshold=iou_threshold).detections
+
+    def _in_picture(self, found: Detections, mapping: LetterboxMap, size_wh: tuple[int, int]) -> Detections:
+        """What was found, from pixels of the network's input to those of the picture."""
         corners = found.corners_xy
         found = dataclasses.replace(
             found,
@@ -145,7 +164,8 @@ class YoloDetector:
         if not self._family.drops_whole:
             return found
         sides = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
-        return found.select(np.flatnonzero((sides < image_bgr.shape[1::-1]).any(axis=1)))
+        part = (sides < size_wh).any(axis=1)
+        return found if part.all() else found.select(np.flatnonzero(part))
 
     def postprocess(self, outputs: Outputs, *, min_scores: FloatArray, iou_threshold: float) -> Detections:
         """The network's outputs to detections in pixels of its input, best score first."""
@@ -153,9 +173,9 @@ class YoloDetector:
             found = self._read_grid(self.outputs, outputs, min_scores)
         else:
             found = self._read_list(self.outputs, outputs, min_scores)
-        finite = np.isfinite(found.boxes_xyxy).all(axis=1)
+        finite = np.isfinite(found.boxes_xyxy)
         if not finite.all():
-            found = found.select(np.flatnonzero(finite))
+            found = found.select(np.flatnonzero(finite.all(axis=1)))
         class_ids = found.class_ids if self._family.class_aware else None
         order = nms(found.boxes_xyxy, found.scores, iou_threshold=iou_threshold, class_ids=class_ids)
         return found.select(order)
@@ -169,8 +189,8 @@ class YoloDetector:
             objectness, classes = sigmoid(objectness), sigmoid(classes)
         scores, class_ids = self._best(objectness, classes)
         good = np.flatnonzero(scores >= min_scores[class_ids])
-        values, rows = values[good], rows[good]
-        points = values[:, BOX_COLUMNS:first]
+        values, rows = values[:, :first][good], rows[good]
+        points = values[:, BOX_COLUMNS:]
         return Detections.from_arrays(
             self._boxes(layout, values[:, :4], rows),
             scores[good],

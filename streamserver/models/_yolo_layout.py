@@ -93,10 +93,10 @@ class GridLayout:
             table = view.of(outputs)
             objectness = table[..., _OBJECTNESS].ravel()
             good = np.flatnonzero(objectness >= least_objectness)
-            values.append(table[np.unravel_index(good, table.shape[:-1])])
+            values.append(table[good if table.ndim == 2 else np.unravel_index(good, table.shape[:-1])])
             numbers.append(good + first)
             first += len(objectness)
-        return np.concatenate(values), np.concatenate(numbers)
+        return (values[0], numbers[0]) if len(values) == 1 else (np.concatenate(values), np.concatenate(numbers))
 
 
 @dataclass(frozen=True, slots=True)

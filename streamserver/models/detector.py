@@ -7,14 +7,15 @@ import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from streamserver.core.arrays import Detections, FloatArray, ImageBgr, IntArray
+from streamserver.core.arrays import Detections, FloatArray, IntArray
 from streamserver.core.errors import ModelError
+from streamserver.core.model_address import ModelPlace
 from streamserver.core.objects import Pose, Recognition, Segment, TurnedBox
+from streamserver.core.picture import Pixels
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.store import inspect_cure
 from streamserver.runtime.session import Session, open_session
@@ -96,22 +97,28 @@ class Detector(Protocol):
     layout: str
     """How the file writes down what it found, in words."""
 
+    batch_size: int
+    """Pictures that are worth giving to ``look_many`` at once."""
+
     @property
     def description(self) -> str:
         """What runs where."""
 
-    def look(self, image_bgr: ImageBgr, *, min_scores: FloatArray, iou_threshold: float) -> Found:
-        """Finds objects in a picture (height, width, 3).
+    def look(self, pixels: Pixels, *, min_scores: FloatArray, iou_threshold: float) -> Found:
+        """Finds objects in a picture.
 
         Args:
-            image_bgr: the picture; not written to.
+            pixels: planes, or BGR (height, width, 3); not written to. A family of texts (ppocr_det) wants BGR.
             min_scores: (class_count,), the lowest score that counts for each class; (1,) where ``class_count`` is 0.
             iou_threshold: of two boxes that overlap more, the better one stays.
         """
 
+    def look_many(self, pictures: Sequence[Pixels], *, min_scores: FloatArray, iou_threshold: float) -> list[Found]:
+        """What ``look`` finds in each of some pictures, which may be of different sizes."""
+
 
 def load_detector(
-    path: Path,
+    path: ModelPlace,
     *,
     family: str,
     device: str = "auto",

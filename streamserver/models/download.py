@@ -85,13 +85,13 @@ def _open(url: str, answer_s: float) -> Any:
     Looking up a name knows no timeout, and a host with six addresses is given six: so a thread asks, and is left
     behind when it takes too long.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "stream-server"})
+    request = urllib.request.Request(url, headers={"User-Agent": "stream-server"})  # noqa: S310 - an address of the operator  # nosec B310
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
     given_up = threading.Event()
 
     def ask() -> None:
         try:
-            answer: Any = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+            answer: Any = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - an address of the operator  # nosec B310
         except (OSError, http.client.HTTPException, ValueError) as e:
             answer = e
         answers.put(answer)

@@ -7,7 +7,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ModelError, StreamServerError
+from streamserver.core.model_address import ModelPlace
 from streamserver.core.objects import Face
 from streamserver.geometry.nms import nms
 from streamserver.models.network import PictureNetwork
@@ -179,7 +179,7 @@ class FaceFinder(ABC):
 
 
 def load_face_finder(
-    path: Path,
+    path: ModelPlace,
     *,
     family: str | None,
     device: str = "auto",

@@ -7,7 +7,6 @@ The person is cut out as AlphaPose does it: a box of the network's proportions a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -15,6 +14,7 @@ import numpy as np
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ModelError
+from streamserver.core.model_address import ModelPlace
 from streamserver.models.network import PictureNetwork, without_overflow
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
@@ -70,7 +70,7 @@ class FastPose:
     @classmethod
     def load(
         cls,
-        path: Path,
+        path: ModelPlace,
         *,
         device: str = "auto",
         threads: int = 1,

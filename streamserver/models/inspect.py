@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import streamserver.models
+from streamserver.core.model_address import ModelAddress, ModelPlace
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.registry import ModelEntry
 from streamserver.models.store import FoundModel, ModelStore
@@ -52,8 +53,8 @@ class Report:
 
     Attributes:
         name: as it was asked for.
-        path: the file.
-        entry: what configs/models.yaml says of it; ``None`` for a file it does not know.
+        path: the file, or the address of the server that has the model.
+        entry: what configs/models.yaml says of it; ``None`` for one it does not know.
         inputs: what the network takes.
         outputs: what it gives.
         metadata: what the exporter wrote into the file.
@@ -61,7 +62,7 @@ class Report:
     """
 
     name: str
-    path: Path
+    path: ModelPlace
     entry: ModelEntry | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -71,7 +72,8 @@ class Report:
     def element_file(self, suggestion: Suggestion) -> dict[str, Any]:
         """The element file that runs it so, in the form of sophon-stream's."""
         element = suggestion.element
-        configure = {"model_path": self.entry.name if self.entry else str(self.path), **suggestion.configure}
+        known = self.entry is not None and (self.entry.remote == self.path or isinstance(self.path, Path))
+        configure = {"model_path": self.entry.name if self.entry and known else str(self.path), **suggestion.configure}
         return {
             "configure": configure,
             "shared_object": f"../../build/lib/lib{element}.so",
@@ -142,11 +144,12 @@ def inspect(store: ModelStore, name: str) -> Report:
 
     Args:
         store: knows the weights of configs/models.yaml, and fetches them.
-        name: a path, or a name as graphs use it.
+        name: a path, a name as graphs use it, or the address of a model on a server.
 
     Raises:
-        ModelNotFoundError: there is no such file.
+        ModelNotFoundError: there is no such file or model.
         ModelError: it cannot be opened.
+        DeviceError: the server does not answer.
     """
     found = store.resolve(name)
     session = open_session(found.path, device="cpu", quiet=True)
@@ -159,7 +162,7 @@ def inspect(store: ModelStore, name: str) -> Report:
     suggestions = [_with_names(suggestion, session, found) for suggestion in found_out]
     return Report(
         name=name,
-        path=found.path.resolve(),
+        path=found.path if isinstance(found.path, ModelAddress) else found.path.resolve(),
         entry=found.entry,
         inputs=session.inputs,
         outputs=session.outputs,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ModelError
+from streamserver.core.model_address import ModelPlace
 from streamserver.core.objects import Recognition
 from streamserver.core.plates import DIGITS, LETTERS, PROVINCES
 from streamserver.models._ctc import greedy, softmax
@@ -54,7 +54,7 @@ class LprNet:
     @classmethod
     def load(
         cls,
-        path: Path,
+        path: ModelPlace,
         *,
         device: str = "auto",
         threads: int = 1,

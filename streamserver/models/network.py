@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,25 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray
-from streamserver.core.errors import ModelError
+from streamserver.core.errors import ModelError, StreamServerError
 from streamserver.models.normalisation import Normalisation
 from streamserver.runtime.session import Session, TensorSpec
 
 Outputs = Sequence[npt.NDArray[Any]]
 """One array for each output of a file, in its order."""
 
-_DTYPES: dict[str, type[np.generic]] = {
+DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
     "tensor(int8)": np.int8,
 }
+"""Types of inputs, as ONNX Runtime and as numpy call them."""
+
 _CHANNELS = (1, 3)
 _INT8_ZERO = 128
 """What a network that wants int8 calls 0 is half way between black and white."""
 
 _LARGEST = 1e4
+
+_ROUNDING = 0.01
+"""By how much of the largest number two runs of the same picture may differ in float16."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,28 @@ class PictureNetwork:
             return runs[0]
         return [np.concatenate(parts) if parts[0].ndim else parts[-1] for parts in zip(*runs, strict=True)]
 
+    def proven_batch(self) -> int:
+        """How many pictures one run is worth giving, each of which then gets what it would get alone.
+
+        That is tried: a file may give one list for all pictures, or be exported for one whatever it says. 1 where the
+        file takes one at a time, where more gain nothing, and where the trial fails.
+        """
+        most = self.input.batch or self.session.best_batch
+        if most == 1:
+            return 1
+        rng = np.random.default_rng(0)
+        shape = (2, self.input.channels, self.size_wh[1], self.size_wh[0])
+        blob = rng.integers(0, 256, shape).astype(np.float32)
+        try:
+            together, alone = self.run(blob), self.run(blob[1:])
+        except StreamServerError as e:
+            logger.info("'%s' gets one picture a run: it fails with two: %s", self.name, e.message)
+            return 1
+        if all(_is_second(pair, single) for pair, single in zip(together, alone, strict=True)):
+            return most
+        logger.info("'%s' gets one picture a run: what it says of a picture depends on the others", self.name)
+        return 1
+
     def _run_once(self, blob: FloatArray) -> list[npt.NDArray[Any]]:
         tensor = self.input.tensor(blob)
         outputs = self.session.run({self.input.name: tensor})
@@ -150,12 +180,22 @@ def _by_picture(spec: TensorSpec, output: npt.NDArray[Any], count: int) -> bool:
     return output.ndim > 0 and len(output) == count and (spec.shape[:1] == (count,) or output.ndim > 2)
 
 
+def _is_second(pair: npt.NDArray[Any], single: npt.NDArray[Any]) -> bool:
+    """Whether the second of two rows is, but for rounding, the one row of ``single``."""
+    if pair.ndim == 0 or len(pair) != 2 or pair[1:].shape != single.shape:
+        return False
+    if single.dtype.kind != "f":
+        return bool((pair[1:] == single).all())
+    most = float(np.abs(single).max(initial=0, where=np.isfinite(single)))
+    return np.allclose(pair[1:], single, rtol=_ROUNDING, atol=_ROUNDING * most, equal_nan=True)
+
+
 def _as_floats(output: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return output.astype(np.float32) if output.dtype in (np.float16, np.float64) else output
 
 
 def _read(spec: TensorSpec) -> PictureInput | None:
-    if len(spec.shape) != 4 or spec.dtype not in _DTYPES:
+    if len(spec.shape) != 4 or spec.dtype not in DTYPES:
         return None
     batch, *rest = spec.shape
     if rest[0] in _CHANNELS:
@@ -167,7 +207,7 @@ def _read(spec: TensorSpec) -> PictureInput | None:
     else:
         return None
     assert channels is not None
-    return PictureInput(spec.name, (width, height), channels, batch, last, _DTYPES[spec.dtype])
+    return PictureInput(spec.name, (width, height), channels, batch, last, DTYPES[spec.dtype])
 
 
 def _no_picture(session: Session) -> ModelError:

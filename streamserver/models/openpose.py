@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ModelError
+from streamserver.core.model_address import ModelPlace
 from streamserver.core.objects import Pose
 from streamserver.models._people import find_people
 from streamserver.models._skeletons import SKELETONS, Skeleton
@@ -95,7 +95,7 @@ class OpenPose:
 
     @classmethod
     def load(
-        cls, path: Path, *, device: str = "auto", threads: int = 1, normalisation: Normalisation | None = None
+        cls, path: ModelPlace, *, device: str = "auto", threads: int = 1, normalisation: Normalisation | None = None
     ) -> OpenPose:
         """Opens an ONNX file; see the class and ``open_session`` for the arguments."""
         return cls(open_session(path, device=device, threads=threads), normalisation=normalisation)

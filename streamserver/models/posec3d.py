@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray
 from streamserver.core.errors import ModelError
+from streamserver.core.model_address import ModelPlace
 from streamserver.models._pose_clips import POINTS, ClipShape, Points, clips, mirrored
 from streamserver.models.resnet import activate
 from streamserver.models.suggestion import Suggestion
@@ -60,7 +60,7 @@ class PoseC3D:
 
     @classmethod
     def load(
-        cls, path: Path, *, device: str = "auto", threads: int = 1, clip_count: int = 2 * DEFAULT_CLIPS
+        cls, path: ModelPlace, *, device: str = "auto", threads: int = 1, clip_count: int = 2 * DEFAULT_CLIPS
     ) -> PoseC3D:
         """Opens an ONNX file; see the class and ``open_session`` for the arguments."""
         return cls(open_session(path, device=device, threads=threads), clip_count=clip_count)

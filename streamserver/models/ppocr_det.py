@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -55,6 +56,7 @@ class PpocrDet:
     """
 
     class_count = 1
+    batch_size = 1
     class_names: tuple[str, ...] = ()
     layout = "one map of text and background"
 
@@ -97,6 +99,10 @@ class PpocrDet:
         boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
         detections = Detections.from_arrays(boxes, scores, np.zeros(len(scores)), corners_xy=corners)
         return Found(detections.select(order))
+
+    def look_many(self, pictures: Sequence[ImageBgr], *, min_scores: FloatArray, iou_threshold: float) -> list[Found]:
+        """Does so for some pictures, one after another: pages have all sizes."""
+        return [self.look(image, min_scores=min_scores, iou_threshold=iou_threshold) for image in pictures]
 
     def text_map(self, image_bgr: ImageBgr) -> FloatArray:
         """The probability of text, (H, W) of the network's input, to which the picture is stretched."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ConfigError, ModelError, StreamServerError
+from streamserver.core.model_address import ModelPlace
 from streamserver.core.objects import Recognition
 from streamserver.core.plates import DIGITS, LAST_CHARACTERS, LETTERS, PROVINCES, SEPARATORS
 from streamserver.models._ctc import Decoded, beam_search, greedy, softmax
@@ -146,7 +147,7 @@ class PpocrRec:
     @classmethod
     def load(
         cls,
-        path: Path,
+        path: ModelPlace,
         *,
         device: str = "auto",
         threads: int = 1,

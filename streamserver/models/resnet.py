@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -12,7 +11,8 @@ import numpy as np
 
 from streamserver.core.arrays import FloatArray, ImageBgr
 from streamserver.core.errors import ModelError, StreamServerError
-from streamserver.models.network import PictureNetwork
+from streamserver.core.model_address import ModelPlace
+from streamserver.models.network import Outputs, PictureNetwork
 from streamserver.models.normalisation import Normalisation
 from streamserver.models.suggestion import Suggestion
 from streamserver.runtime.session import Session, open_session
@@ -40,9 +40,9 @@ _USUAL_FEATURES = (64, 128, 256, 512, 1024, 2048)
 class _Buffers(threading.local):
     """The canvas and the network's input, one set a thread, used again for every picture."""
 
-    def __init__(self, size_wh: tuple[int, int], channels: int) -> None:
-        self.letterbox = Letterbox(size_wh, pad=_GREY, anchor="center")
-        self.blob: FloatArray = np.empty((1, channels, size_wh[1], size_wh[0]), dtype=np.float32)
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self.letterbox = Letterbox((shape[3], shape[2]), pad=_GREY, anchor="center")
+        self.blob: FloatArray = np.empty(shape, dtype=np.float32)
 
 
 class ResNet:
@@ -56,6 +56,7 @@ class ResNet:
         grey: show it the picture without colours. A network of one channel always gets it so.
 
     Attributes:
+        batch_size: pictures that are worth giving to ``run_many`` at once.
         count: k.
         adds_up: whether its numbers are probabilities of which one is true: the softmax is inside.
         bounded: whether its numbers all lie from 0 to 1: the softmax or a sigmoid is inside.
@@ -70,7 +71,9 @@ class ResNet:
         channels = self._network.input.channels
         self._grey = grey or channels == 1
         self._normalisation = self._network.input.takes(normalisation or Normalisation())
-        self._buffers = _Buffers(self._network.size_wh, channels)
+        self.batch_size = self._network.proven_batch()
+        width, height = self._network.size_wh
+        self._buffers = _Buffers((self.batch_size, channels, height, width))
         samples = np.stack([self.run(picture) for picture in _sample_pictures(self._network.size_wh)])
         self.count = samples.shape[1]
         self.bounded = bool(samples.min() >= 0 and samples.max() <= 1)
@@ -80,7 +83,7 @@ class ResNet:
     @classmethod
     def load(
         cls,
-        path: Path,
+        path: ModelPlace,
         *,
         device: str = "auto",
         threads: int = 1,
@@ -102,7 +105,24 @@ class ResNet:
 
     def run(self, image_bgr: ImageBgr) -> FloatArray:
         """The network's numbers, float32 (count,), for a picture (height, width, 3), which is not written to."""
-        outputs = self._network.run(self.prepare(image_bgr))
+        return self._row(self._network.run(self.prepare(image_bgr)))
+
+    def run_many(self, images_bgr: Sequence[ImageBgr]) -> list[FloatArray]:
+        """The numbers of each of some pictures."""
+        if self.batch_size == 1:
+            return [self.run(image) for image in images_bgr]
+        rows: list[FloatArray] = []
+        for start in range(0, len(images_bgr), self.batch_size):
+            some = images_bgr[start : start + self.batch_size]
+            blob = self._buffers.blob[: len(some)]
+            for place, image in zip(blob, some, strict=True):
+                self._fill(place, image)
+            outputs = self._network.run(blob)
+            rows += [self._row([output[i : i + 1] for output in outputs]) for i in range(len(some))]
+        return rows
+
+    def _row(self, outputs: Outputs) -> FloatArray:
+        """The one row of numbers of what the network gives for one picture."""
         fitting = len(outputs) == 1 and outputs[0].dtype == np.float32 and outputs[0].size > 0
         if not fitting or max(outputs[0].shape, default=0) != outputs[0].size:
             raise ModelError(
@@ -114,16 +134,20 @@ class ResNet:
 
     def prepare(self, image_bgr: ImageBgr) -> FloatArray:
         """The network's input (1, channels, H, W), valid until this thread's next call."""
-        buffers = self._buffers
-        canvas, _ = buffers.letterbox(image_bgr)
+        blob = self._buffers.blob[:1]
+        self._fill(blob[0], image_bgr)
+        return blob
+
+    def _fill(self, place: FloatArray, image_bgr: ImageBgr) -> None:
+        """Writes a picture into one row of the input, (channels, H, W)."""
+        canvas, _ = self._buffers.letterbox(image_bgr)
         if not self._grey:
-            self._normalisation.fill(buffers.blob[0], canvas)
-            return buffers.blob
+            self._normalisation.fill(place, canvas)
+            return
         plane = cv2.cvtColor(canvas, cv2.COLOR_BGR2GRAY)
-        for row, target in enumerate(buffers.blob[0]):
+        for row, target in enumerate(place):
             np.multiply(plane, np.float32(self._normalisation.scale[row]), out=target)
             target -= np.float32(self._normalisation.offset[row])
-        return buffers.blob
 
 
 def activate(values: FloatArray, activation: Activation) -> FloatArray:

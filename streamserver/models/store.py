@@ -12,7 +12,9 @@ from pathlib import Path
 
 from streamserver.core.errors import ModelError, ModelNotFoundError
 from streamserver.core.files import write_atomically
+from streamserver.core.model_address import ModelAddress, ModelPlace, is_model_address
 from streamserver.core.settings import Settings
+from streamserver.core.urls import masked
 from streamserver.models.checksum import remembered_sha256, sha256_of
 from streamserver.models.download import ANSWER_S, DownloadError, ProgressBar, download
 from streamserver.models.package import fetch as fetch_package
@@ -30,15 +32,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """Weights on this machine.
+    """Weights on this machine, or on a server.
 
     Attributes:
-        path: the file.
-        entry: what configs/models.yaml says of it; ``None`` for a file it does not know.
+        path: the file, or the server's address.
+        entry: what configs/models.yaml says of it; ``None`` for one it does not know.
         classes: the class numbers to report, renumbered from 0 in this order; ``None`` for all.
     """
 
-    path: Path
+    path: ModelPlace
     entry: ModelEntry | None = None
     classes: tuple[int, ...] | None = None
 
@@ -67,21 +69,24 @@ class ModelStore:
         self._may_download = settings.model_download
         self._clock = clock
 
-    def find(self, name: str, *, base_dir: Path | None = None) -> Path:
-        """The file of the weights called ``name``; as ``resolve``."""
+    def find(self, name: str, *, base_dir: Path | None = None) -> ModelPlace:
+        """Where the weights called ``name`` are; as ``resolve``."""
         return self.resolve(name, base_dir=base_dir).path
 
     def resolve(self, name: str, *, base_dir: Path | None = None) -> FoundModel:
         """The weights called ``name``, fetched if need be, and what is known about them.
 
         Args:
-            name: a path of an existing file, a name of configs/models.yaml, a file name, or any path to a .bmodel.
+            name: a path of an existing file, a name of configs/models.yaml, a file name, any path to a .bmodel, or the
+                address of a model on a server, which is not asked.
             base_dir: what relative paths are relative to; the working directory if ``None``.
 
         Raises:
             ModelNotFoundError: the name is unknown, or the file is nowhere and cannot be fetched.
-            ModelError: a file was found under a known name and has another checksum.
+            ModelError: a file was found under a known name and has another checksum, or an address cannot be meant so.
         """
+        if is_model_address(name):
+            return self._at_address(name)
         own = (base_dir or Path()) / name
         if own.suffix.lower() == ".bmodel":
             return self._stand_in(name)
@@ -98,6 +103,8 @@ class ModelStore:
 
     def locate(self, entry: ModelEntry) -> Path | None:
         """Where an entry's file is, unchecked; ``None`` when it is in no model directory and no installed package."""
+        if not entry.file:
+            return None
         found = next((folder / entry.file for folder in self._dirs if (folder / entry.file).is_file()), None)
         return installed_file(entry.package) if found is None and entry.package is not None else found
 
@@ -121,9 +128,11 @@ class ModelStore:
         """Makes sure the entry's file is there and right, whatever failed before; replaces a wrong one in the cache.
 
         Raises:
-            ModelNotFoundError: it cannot be fetched; says what was tried.
+            ModelNotFoundError: it cannot be fetched; says what was tried, or that it is on a server.
             ModelError: a wrong file stands in a directory that is not ours to write to.
         """
+        if entry.remote is not None:
+            raise ModelNotFoundError(f"model '{entry.name}' is no file: it is on a server, at {entry.remote}")
         path = self.locate(entry)
         if path is not None:
             wrong = sha256_of(path) != entry.sha256
@@ -132,6 +141,13 @@ class ModelStore:
             if not wrong:
                 return path
         return self._fetch_locked(entry, replace=True)
+
+    def _at_address(self, text: str) -> FoundModel:
+        try:
+            address = ModelAddress.from_text(text)
+        except ValueError as e:
+            raise ModelError(f"'{masked(text)}' is no address of a model: {e}") from e
+        return FoundModel(address, self.registry.by_address(address))
 
     def _stand_in(self, name: str) -> FoundModel:
         rule = self.registry.bmodel_rule(Path(name).name)
@@ -150,7 +166,9 @@ class ModelStore:
             return entry
         return None
 
-    def _obtain(self, entry: ModelEntry) -> Path:
+    def _obtain(self, entry: ModelEntry) -> ModelPlace:
+        if entry.remote is not None:
+            return entry.remote
         path = self.locate(entry)
         if path is not None:
             _compare(entry, path, remembered_sha256(path, self._cache))
@@ -249,6 +267,6 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def inspect_cure(path: Path) -> str:
-    """The cure for a file that cannot be used as what it was named for."""
+def inspect_cure(path: ModelPlace) -> str:
+    """The cure for a model that cannot be used as what it was named for."""
     return f"'python -m streamserver.models inspect {path}' says what it is; name one that fits as model_path"

@@ -7,15 +7,16 @@ loaded, see ``_yolov8_layout``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from streamserver.core.arrays import Detections, FloatArray, ImageBgr, IntArray
+from streamserver.core.arrays import Detections, FloatArray, IntArray
 from streamserver.core.errors import ModelError, StreamServerError
 from streamserver.core.objects import Pose, Recognition, TurnedBox
+from streamserver.core.picture import Pixels, size_wh_of
 from streamserver.geometry.boxes import cxcywh_to_xyxy
 from streamserver.geometry.nms import nms
 from streamserver.geometry.rotated import rotated_nms
@@ -67,6 +68,7 @@ class YoloV8:
         class_count: classes it can report; 0 where the file does not say (end to end without names).
         class_names: their names, where the file says them.
         layout: how the file writes its results down, in words.
+        batch_size: pictures that are worth giving to ``look_many`` at once.
 
     Raises:
         ModelError: the file is for another task, or has no known layout; says what was expected and found.
@@ -76,6 +78,7 @@ class YoloV8:
         reading = reading or Reading()
         self.task, keypoints = _read_options(session.name, reading.options)
         self._network = _network(session, self.task, reading.normalisation)
+        self.batch_size = self._network.batch_size
         sample = _sample(self._network, keypoints)
         self._head: Head | None = find_head(sample, self.task)
         self._prototypes = find_prototypes(sample) if self.task is Task.SEG else None
@@ -98,16 +101,22 @@ class YoloV8:
         """What runs where, e.g. ``yolov8s.onnx on CPUExecutionProvider``."""
         return self._network.description
 
-    def look(self, image_bgr: ImageBgr, *, min_scores: FloatArray, iou_threshold: float) -> Found:
+    def look(self, pixels: Pixels, *, min_scores: FloatArray, iou_threshold: float) -> Found:
         """Finds objects, or says what the picture shows (``Cls``, whatever the scores); see ``Detector.look``."""
-        blob, mapping = self._network.prepare(image_bgr)
-        return self.read(
-            self._network.run(blob),
-            mapping,
-            picture_wh=(image_bgr.shape[1], image_bgr.shape[0]),
-            min_scores=min_scores,
-            iou_threshold=iou_threshold,
-        )
+        return self.look_many([pixels], min_scores=min_scores, iou_threshold=iou_threshold)[0]
+
+    def look_many(self, pictures: Sequence[Pixels], *, min_scores: FloatArray, iou_threshold: float) -> list[Found]:
+        """Does so for some pictures; see ``Detector.look_many``."""
+        return [
+            self.read(
+                outputs,
+                mapping,
+                picture_wh=size_wh_of(pixels),
+                min_scores=min_scores,
+                iou_threshold=iou_threshold,
+            )
+            for pixels, (outputs, mapping) in zip(pictures, self._network.look(pictures), strict=True)
+        ]
 
     def read(
         self,

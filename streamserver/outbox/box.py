@@ -38,7 +38,6 @@ _RETRY_STEP = 2000
 _SHORT = 4
 """Below so many times ``Limits.min_free_bytes`` the file is kept such that marks need no more room."""
 
-
 _CLAIMED_ROW = "id = ? AND state = 0 AND next_try = ?"
 
 
@@ -84,10 +83,10 @@ class Outbox:
         self._counters = Counters()
         self._out: set[str] = set()
         self._handed: deque[PendingEvent] = deque()
-        self._hungry = 0
+        self._hungry = self._added = 0
         self._owed: deque[Owed] = deque()
-        self._added = 0
         self._next_expiry = -math.inf
+        self._waits_since: float | None = None
         self._service = ServiceClock(clock)
         self._drops = DropLog(path, clock)
         self._new_id = Uuid7Source(clock_ns=self._wall_ns)
@@ -110,6 +109,12 @@ class Outbox:
     def counters(self) -> Counters:
         """The counters as of the last transaction."""
         return self._counters
+
+    @property
+    def oldest_age_s(self) -> float:
+        """For how long the oldest alarm had waited, on the file's clock, at the last ``maintain``; 0 for none."""
+        since = self._waits_since
+        return 0.0 if since is None or not self._counters.pending else max(0.0, self._service() - since)
 
     def add(self, events: Sequence[NewEvent], memory: Memory | None = None) -> int:
         """Keeps ``events`` and returns how many were new: a key that is known already is left out.
@@ -190,7 +195,7 @@ class Outbox:
             error: why, in words.
             refused: every receiver refused it for its own sake.
         """
-        update = f"UPDATE events SET next_try = ?, error = ?, refusals = refusals + ? WHERE {_CLAIMED_ROW}"
+        update = f"UPDATE events SET next_try = ?, error = ?, refusals = refusals + ? WHERE {_CLAIMED_ROW}"  # noqa: S608 - names of ours, values are bound  # nosec B608
         values = (self._clock() + delay_s, error, int(refused))
         self._settle("failed", [event_id], lambda connection, key: connection.execute(update, (*values, key, CLAIMED)))
 
@@ -206,7 +211,7 @@ class Outbox:
     def unclaim(self, ids: Iterable[str]) -> None:
         """Gives alarms back that were claimed and not tried; they are due at once."""
         now = self._clock()
-        update = f"UPDATE events SET next_try = ?, attempts = max(attempts - 1, 0) WHERE {_CLAIMED_ROW}"
+        update = f"UPDATE events SET next_try = ?, attempts = max(attempts - 1, 0) WHERE {_CLAIMED_ROW}"  # noqa: S608 - names of ours, values are bound  # nosec B608
         self._settle("unclaim", list(ids), lambda connection, key: connection.execute(update, (now, key, CLAIMED)))
 
     def due_in(self) -> float | None:
@@ -239,6 +244,7 @@ class Outbox:
         changed = self._file.read(self._upkeep.changed_by_others)
         if changed:
             self._counters = self._file.read(rows.read_counters)
+        self._waits_since = self._file.read(rows.oldest_waiting) if self._counters.pending else None
         now = self._clock()
         if now >= self._next_expiry:
             self._next_expiry = now + _EXPIRE_EVERY_S
@@ -347,14 +353,8 @@ class Outbox:
         def work(connection: sqlite3.Connection) -> int:
             return rows.drop_older(connection, self._service() - self._limits.max_age_s)
 
-        def is_due(connection: sqlite3.Connection) -> bool:
-            query = (
-                "SELECT min(born) FROM (SELECT born FROM events INDEXED BY held WHERE state < 2 ORDER BY n LIMIT 100)"
-            )
-            born = connection.execute(query).fetchone()[0]
-            return born is not None and born < self._service() - self._limits.max_age_s
-
-        if self._file.read(is_due):
+        born = self._file.read(rows.oldest_held)
+        if born is not None and born < self._service() - self._limits.max_age_s:
             while dropped := self._file.write(work):
                 self._drops.note(dropped, self._counters.dropped, "they waited for longer than retention_h")
 
@@ -384,6 +384,7 @@ class Outbox:
         for event_id in self._out:
             connection.execute("UPDATE events SET next_try = ? WHERE id = ? AND state = 0", (CLAIMED, event_id))
         self._service.adopt(connection)
+        self._waits_since = rows.oldest_waiting(connection)
         newest = connection.execute("SELECT max(id) FROM events").fetchone()[0]
         made = connection.execute("SELECT 1 FROM events WHERE id > ?", (str(self._new_id()),)).fetchone()
         if made is not None:

@@ -86,6 +86,6 @@ def adopt_tries(connection: sqlite3.Connection, boot: str, now: float) -> None:
         connection.execute("UPDATE events SET next_try = 0 WHERE state = 0 AND next_try <> 0")
         rows.set_fact(connection, _BOOT, boot)
     claimed = "SELECT n FROM events INDEXED BY pending WHERE state = 0 AND next_try = ?"
-    connection.execute(f"UPDATE events SET next_try = 0 WHERE n IN ({claimed})", (CLAIMED,))
+    connection.execute(f"UPDATE events SET next_try = 0 WHERE n IN ({claimed})", (CLAIMED,))  # noqa: S608 - names of ours, values are bound  # nosec B608
     late = "SELECT n FROM events INDEXED BY pending WHERE state = 0 AND next_try > ?"
-    connection.execute(f"UPDATE events SET next_try = 0 WHERE n IN ({late})", (now + _LONGEST_WAIT_S,))
+    connection.execute(f"UPDATE events SET next_try = 0 WHERE n IN ({late})", (now + _LONGEST_WAIT_S,))  # noqa: S608 - names of ours, values are bound  # nosec B608

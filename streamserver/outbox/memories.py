@@ -30,8 +30,8 @@ CREATE TABLE IF NOT EXISTS memories (
 COLUMNS = ("algorithm", "n", "content", "loop", "frame", "timestamp_us", "seal")
 """``n`` counts the changes of a row; ``seal`` is the checksum over those before it."""
 
-_QUERY = f"SELECT {', '.join(COLUMNS)} FROM memories"
-_INSERT = f"INSERT OR REPLACE INTO memories VALUES ({', '.join('?' * len(COLUMNS))})"
+_QUERY = f"SELECT {', '.join(COLUMNS)} FROM memories"  # noqa: S608 - names of ours, values are bound  # nosec B608
+_INSERT = f"INSERT OR REPLACE INTO memories VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - names of ours, values are bound  # nosec B608
 
 Row = tuple[Any, ...]
 

@@ -68,6 +68,7 @@ def highest(one: Counters, other: Counters) -> Counters:
         events=max(one.events, other.events),
         delivered=max(one.delivered, other.delivered),
         dropped=max(one.dropped, other.dropped),
+        expired=max(one.expired, other.expired),
         lost=max(one.lost, other.lost),
         per_algorithm=tuple(sorted(most.items())),
     )
@@ -94,7 +95,7 @@ def balance(connection: sqlite3.Connection, known: Counters) -> None:
     lost = events - delivered - dropped - dead - waiting
     held = connection.execute("SELECT coalesce(sum(size), 0) FROM events WHERE state < 2").fetchone()[0]
     values = {"events": events, "delivered": delivered, "dropped": dropped, "dead": dead, "lost": lost}
-    values |= {"pending_bytes": held, **_per_algorithm(connection, best)}
+    values |= {"expired": min(best.expired, dropped), "pending_bytes": held, **_per_algorithm(connection, best)}
     before = dict(connection.execute("SELECT name, value FROM counters").fetchall())
     for name, value in values.items():
         if before.get(name, 0) != value:
@@ -115,7 +116,7 @@ def check_rows(connection: sqlite3.Connection, path: Path) -> int:
     Works inside a transaction; ``balance`` counts what was removed.
     """
     wrong, waiting = [], 0
-    for row in connection.execute(f"SELECT {SEALED}, seal FROM events"):
+    for row in connection.execute(f"SELECT {SEALED}, seal FROM events"):  # noqa: S608 - names of ours, values are bound  # nosec B608
         waiting += row[8] == WAITING
         if seal(row[:_SEALED_COUNT]) != row[_SEALED_COUNT]:
             wrong.append(row)
@@ -175,7 +176,7 @@ def _with_right_state(row: Row) -> Row | None:
 def _row_of_backup(path: Path, n: int) -> Row | None:
     try:
         with closing(_open_backup(path)) as backup:
-            row: Row | None = backup.execute(f"SELECT {COLUMNS} FROM events WHERE n = ?", (n,)).fetchone()
+            row: Row | None = backup.execute(f"SELECT {COLUMNS} FROM events WHERE n = ?", (n,)).fetchone()  # noqa: S608 - names of ours, values are bound  # nosec B608
     except sqlite3.Error:
         return None
     return row if row is not None and seal(row[:_SEALED_COUNT]) == row[_SEALED_COUNT] else None
@@ -253,7 +254,7 @@ def _take(source: sqlite3.Connection, target: sqlite3.Connection, row: Row, vers
 def _sound_body(source: sqlite3.Connection, n: int, body_sum: int, version: int) -> bytes | None:
     table = "events" if version == 1 else "bodies"
     try:
-        row = source.execute(f"SELECT body FROM {table} WHERE n = ?", (n,)).fetchone()
+        row = source.execute(f"SELECT body FROM {table} WHERE n = ?", (n,)).fetchone()  # noqa: S608 - names of ours, values are bound  # nosec B608
     except sqlite3.Error:
         return None
     if row is None or not isinstance(row[0], bytes) or zlib.crc32(row[0]) != body_sum:

@@ -89,4 +89,6 @@ def open_file(path: Path, known: Callable[[], Counters], damage: str) -> sqlite3
             durable_mending.mend(path, durable_mending.Plan(schema, mending.salvage, complete), damage)
         opened = open_database(path, schema, salvage=mending.salvage, complete=complete)
     opened.connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    # Debian's SQLite else writes zeros over each picture that was delivered: as much to the disk as the alarm itself.
+    opened.connection.execute("PRAGMA secure_delete = FAST").fetchone()
     return opened.connection

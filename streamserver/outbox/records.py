@@ -87,6 +87,7 @@ class Counters:
         events: alarms that were raised.
         delivered: alarms that a receiver has confirmed.
         dropped: alarms that were given up because too many waited, or for too long.
+        expired: those that waited for too long.
         dead: dead letters that wait for a replay.
         lost: alarms that went with a damaged file.
         pending_bytes: size of the bodies of waiting alarms and dead letters.
@@ -96,6 +97,7 @@ class Counters:
     events: int = 0
     delivered: int = 0
     dropped: int = 0
+    expired: int = 0
     dead: int = 0
     lost: int = 0
     pending_bytes: int = 0

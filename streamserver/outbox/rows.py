@@ -11,6 +11,8 @@ from typing import Any
 from streamserver.outbox.records import LIVE_KEY, PER_ALGORITHM, Counters, NewEvent, PendingEvent
 from streamserver.outbox.schema import CLAIMED, DEAD, DELIVERED, DROPPED, INSERT, SEALED, WAITING, counter_seal, seal
 
+_PLAIN = ("events", "delivered", "dropped", "expired", "dead", "lost", "pending_bytes")
+
 _KEYLESS_KEPT = 10_000
 """Settled rows without a lasting key only tell which alarms of an old backup are delivered already."""
 
@@ -55,7 +57,7 @@ def insert(connection: sqlite3.Connection, event_id: str, event: NewEvent, now: 
 
 def move(connection: sqlite3.Connection, event_id: str, state: int, *, error: str | None = None) -> bool:
     """Gives an alarm that has a body another state; its counters follow. False when there is none such."""
-    row = connection.execute(f"SELECT {SEALED} FROM events WHERE id = ? AND state < 2", (event_id,)).fetchone()
+    row = connection.execute(f"SELECT {SEALED} FROM events WHERE id = ? AND state < 2", (event_id,)).fetchone()  # noqa: S608 - names of ours, values are bound  # nosec B608
     if row is None or row[8] == state:
         return False
     sealed = (*row[:8], state)
@@ -104,7 +106,26 @@ def drop_older(connection: sqlite3.Connection, born_before: float) -> int:
         "SELECT id FROM events INDEXED BY held WHERE state < 2 AND next_try < ? AND born < ? ORDER BY n LIMIT ?",
         (CLAIMED, born_before, _DROP_STEP),
     ).fetchall()
-    return sum(move(connection, row[0], DROPPED) for row in rows)
+    dropped = sum(move(connection, row[0], DROPPED) for row in rows)
+    count(connection, "expired", dropped)
+    return dropped
+
+
+def oldest_held(connection: sqlite3.Connection) -> float | None:
+    """When the oldest alarm with a body was raised, on the file's own clock; ``None`` when there is none."""
+    query = "SELECT min(born) FROM (SELECT born FROM events INDEXED BY held WHERE state < 2 ORDER BY n LIMIT 100)"
+    born: float | None = connection.execute(query).fetchone()[0]
+    return born
+
+
+def oldest_waiting(connection: sqlite3.Connection) -> float | None:
+    """As ``oldest_held``, of those that wait for a receiver; looks at no more than 1000 dead letters before one."""
+    query = (
+        "SELECT born FROM (SELECT n, born, state FROM events INDEXED BY held WHERE state < 2 ORDER BY n LIMIT 1000)"
+        " WHERE state = 0 ORDER BY n LIMIT 1"
+    )
+    row = connection.execute(query).fetchone()
+    return float(row[0]) if row is not None else None
 
 
 def prune(connection: sqlite3.Connection, keep_keys: int) -> None:
@@ -187,7 +208,7 @@ def counters_from(values: dict[str, int]) -> Counters:
         for name, value in values.items()
         if name.startswith(PER_ALGORITHM) and name.removeprefix(PER_ALGORITHM).isdigit()
     }
-    plain = {name: values.get(name, 0) for name in ("events", "delivered", "dropped", "dead", "lost", "pending_bytes")}
+    plain = {name: values.get(name, 0) for name in _PLAIN}
     return Counters(**plain, per_algorithm=tuple(sorted(per_algorithm.items())))
 
 

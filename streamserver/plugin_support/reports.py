@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from streamserver.core.arrays import ImageBgr
 from streamserver.core.events import NOWHERE, PICTURES_KEY, Kind, RuleEvent, events_of
 from streamserver.core.labels import coco_names
 from streamserver.core.presence import Presence
 from streamserver.core.results import BoxXyxy, WireFrame, WireObject, objects_of
+
+if TYPE_CHECKING:  # the client process reads messages without ever loading numpy
+    from streamserver.core.arrays import ImageBgr
 
 _IN_AREAS = (Kind.ENTER, Kind.LEAVE, Kind.INSIDE, Kind.DWELL)
 _VEHICLES = ("bicycle", "car", "motorcycle", "bus", "train", "truck")

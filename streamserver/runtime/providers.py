@@ -1,4 +1,4 @@
-"""Where a model can run on this machine: CUDA only where it can really work, the CPU everywhere."""
+"""Where a model can run on this machine: a GPU only where it can really work, the CPU everywhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import io
 import logging
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from streamserver.core.errors import ModelError
+from streamserver.core.errors import DeviceError, ModelError
+from streamserver.runtime.tensorrt import TENSORRT, tensorrt_problem
+from streamserver.runtime.tensorrt import provider_options as tensorrt_options
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -23,6 +27,8 @@ _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_s
 """Many processes share one GPU and start often: take only the memory that is needed, and do not search for long."""
 
 _PACKAGES = "install CUDA and cuDNN in the versions of the onnxruntime-gpu package, or its [cuda,cudnn] extras"
+
+_OTHERWISE = "make it work, or set STREAMSERVER_DEVICE=auto"
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +39,34 @@ class ProviderChoice:
 
     Attributes:
         providers: names, or (name, options) pairs, best first; always ends with the CPU.
-        obstacle: why CUDA is not asked for, in words; empty when it is, or was not wanted.
+        obstacle: why nothing better is asked for, in words; empty when it is, or was not wanted.
+        number: of the GPU.
     """
 
     providers: tuple[str | tuple[str, dict[str, Any]], ...]
     obstacle: str = ""
+    number: int = 0
 
     @property
-    def wants_cuda(self) -> bool:
-        """True when CUDA is asked for."""
+    def best(self) -> str:
+        """The name of the first."""
+        first = self.providers[0]
+        return first if isinstance(first, str) else first[0]
+
+    @property
+    def wants_gpu(self) -> bool:
+        """True when more than the CPU is asked for."""
         return len(self.providers) > 1
+
+
+@functools.cache
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is installed, with a GPU or without."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 @functools.cache
@@ -76,29 +100,48 @@ def cuda_obstacle(*, available: list[str], device_count: int) -> str:
     return ""
 
 
-def choose_providers(device: str) -> ProviderChoice:
-    """What to ask for, given ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number of the GPU>``.
+def choose_providers(device: str, *, engines: Path | None = None) -> ProviderChoice:
+    """What to ask for, given ``device``: TensorRT where it is named, then CUDA, then the CPU.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``; the latter two also with the number of the GPU, ``cuda:1``.
+        engines: where TensorRT keeps those of the model; ``None`` for a model that it is not to run.
 
     Raises:
-        ModelError: CUDA was demanded and is out of reach; says why.
+        ModelError: a GPU was demanded and is out of reach; says why.
+        DeviceError: the same, though its driver is there: it may come back.
     """
     if device == "cpu":
         return ProviderChoice((CPU,))
     kind, _, number = device.partition(":")
-    obstacle = cuda_obstacle(available=onnxruntime.get_available_providers(), device_count=cuda_device_count())
-    if not obstacle and number and int(number) >= cuda_device_count():
-        obstacle = f"there is no GPU {number}, the driver offers {cuda_device_count()}, numbered from 0"
-    if not obstacle:
-        obstacle = cuda_library_problem()
-        if not obstacle:
-            return ProviderChoice(((CUDA, _CUDA_OPTIONS | ({"device_id": number} if number else {})), CPU))
-        if device == "auto":
+    obstacle = _obstacle(kind, int(number or 0))
+    if obstacle and kind != "auto":
+        lost = cuda_device_count() == 0 and has_driver()
+        error = DeviceError if lost else ModelError
+        raise error(f"device '{device}' cannot be used: {obstacle}", cure=_OTHERWISE)
+    if obstacle:
+        return ProviderChoice((CPU,), obstacle)
+    cuda = (CUDA, _CUDA_OPTIONS | ({"device_id": number} if number else {}))
+    if kind != "tensorrt" or engines is None:
+        return ProviderChoice((cuda, CPU), number=int(number or 0))
+    tensorrt = (TENSORRT, tensorrt_options(engines, number or "0"))
+    return ProviderChoice((tensorrt, cuda, CPU), number=int(number or 0))
+
+
+def _obstacle(kind: str, number: int) -> str:
+    """Why the wanted GPU cannot be asked for, in words; empty when it can."""
+    count = cuda_device_count()
+    obstacle = cuda_obstacle(available=onnxruntime.get_available_providers(), device_count=count)
+    if obstacle:
+        return obstacle
+    if number >= count:
+        return f"there is no GPU {number}, the driver offers {count}, numbered from 0"
+    obstacle = cuda_library_problem()
+    if obstacle:
+        if kind == "auto":
             logger.warning("there is a GPU, but %s; %s", obstacle, _PACKAGES)
-    if kind == "cuda":
-        raise ModelError(
-            f"device '{device}' cannot be used: {obstacle}", cure="make it work, or set STREAMSERVER_DEVICE=auto"
-        )
-    return ProviderChoice((CPU,), obstacle)
+        return obstacle
+    return tensorrt_problem() if kind == "tensorrt" else ""
 
 
 def check_providers(choice: ProviderChoice, used: list[str], *, device: str, name: str) -> str:
@@ -107,24 +150,51 @@ def check_providers(choice: ProviderChoice, used: list[str], *, device: str, nam
     Args:
         choice: what was asked for.
         used: what the session says it uses, best first.
-        device: as it was asked for; ``cuda``, with a number or not, makes a fallback to the CPU an error.
+        device: as it was asked for; ``cuda`` or ``tensorrt``, with a number or not, makes a fallback an error.
         name: the model's file name, for messages.
 
     Returns:
         The provider that is really used.
 
     Raises:
-        ModelError: CUDA was demanded and did not come.
+        ModelError: a GPU was demanded and did not come.
     """
     provider = used[0] if used else CPU
-    if choice.wants_cuda and provider != CUDA:
-        problem = f"'{name}' runs on {provider}: CUDA was asked for and could not be loaded"
-        if device.startswith("cuda"):
+    if choice.wants_gpu and provider != choice.best:
+        asked = "CUDA" if choice.best == CUDA else "TensorRT"
+        problem = f"'{name}' runs on {provider}: {asked} was asked for and could not be loaded"
+        if device != "auto":
             raise ModelError(problem, cure=_PACKAGES)
         logger.warning("%s; %s", problem, _PACKAGES)
         return provider
     logger.info("'%s' runs on %s%s", name, provider, f" ({choice.obstacle})" if choice.obstacle else "")
     return provider
+
+
+def tell_nodes(counts: Mapping[tuple[str, str], int], provider: str, *, name: str) -> None:
+    """Says in the log how much of a model a GPU really does: ONNX Runtime leaves to the CPU what a provider cannot.
+
+    Args:
+        counts: nodes by provider and kind.
+        provider: that the session was opened for.
+        name: the model's file name.
+    """
+    done = sum(count for (where, _), count in counts.items() if where == provider)
+    total = sum(counts.values())
+    if done == total:
+        return
+    rest = ", ".join(
+        f"{count} {kind} on {where}" for (where, kind), count in sorted(counts.items()) if where != provider
+    )
+    logger.log(
+        logging.WARNING if done < total / 2 else logging.INFO,
+        "'%s': %d of %d nodes on %s; the others: %s",
+        name,
+        done,
+        total,
+        provider,
+        rest,
+    )
 
 
 @functools.cache

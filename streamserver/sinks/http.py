@@ -16,19 +16,39 @@ from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from streamserver.core.errors import ConfigError, DeliveryError
+from streamserver.core.errors import ConfigError, DeliveryError, RefusedAddressError
+from streamserver.core.outgoing import Policy
 from streamserver.core.urls import ascii_host, for_urllib, is_http_url, masked
 from streamserver.sinks.answers import Answer, problem_of
 from streamserver.sinks.sink import Alarm
 
 _CHUNK_BYTES = 65_536
 _MAX_REPLY_BYTES = 65_536
+_MAX_ANSWER_BYTES = 1_000_000
+"""Of one answer, all that stands before its body included: ``100 Continue`` may come as often as somebody likes."""
+
 _REPLY_BODY_TIMEOUT_S = 1.0
 """A receiver that has said 2xx has taken the alarm; its reply's body is only waited for this long."""
 
 _TARGET_SAFE = "/%?:@!$&'()*+,;=~"
 _PLAIN_HEADER = re.compile(r"[!-$&-~](?:[ -$&-~]*[!-$&-~])?")
+_BROKEN = (OSError, http.client.HTTPException, ValueError, RefusedAddressError)
 _CONNECTION_LOST = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+
+
+def _words(error: Exception) -> str:
+    """What was wrong with a connection, and the cure, for whoever reads it in the status of a task."""
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused; is the receiver running, and the port right?"
+    if isinstance(error, socket.gaierror):
+        return f"the name cannot be resolved ({error.strerror}); correct the address, or this machine's DNS"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}); mend it, or add its CA to this machine's"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed ({error.reason or error}); is it an https address, and the port right?"
+    if isinstance(error, _CONNECTION_LOST):
+        return "it broke the connection off without an answer; its own log may say why"
+    return f"{type(error).__name__}: {error}"
 
 
 class HttpSink:
@@ -39,11 +59,19 @@ class HttpSink:
         task_id: sent as ``X-Task-Id``; percent-encoded UTF-8 unless it is plain ASCII without a percent sign.
         connect_timeout_s: time to connect, for each address a name stands for.
         total_timeout_s: time for everything: connecting, sending and the answer's head.
+        policy: where the address may lead; each connection is made to an IP address that it has judged.
         secret: key of ``X-Signature``, an HMAC-SHA256 over alarm id, time and body; empty for no signature.
     """
 
     def __init__(
-        self, url: str, *, task_id: str, connect_timeout_s: float, total_timeout_s: float, secret: str = ""
+        self,
+        url: str,
+        *,
+        task_id: str,
+        connect_timeout_s: float,
+        total_timeout_s: float,
+        policy: Policy,
+        secret: str = "",
     ) -> None:
         if not is_http_url(url):
             raise ConfigError(f"report address '{masked(url)}' is no http or https address")
@@ -51,7 +79,7 @@ class HttpSink:
         parts = urlsplit(for_urllib(url))
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host = ascii_host(parts.hostname or "")
-        self._port = parts.port
+        self._port = parts.port or (HTTPSConnection if self._tls else HTTPConnection).default_port
         query = f"?{parts.query}" if parts.query else ""
         self._target = quote((parts.path or "/") + query, safe=_TARGET_SAFE)
         self._headers = {"Content-Type": "application/json", "X-Task-Id": _header_value(task_id)}
@@ -60,6 +88,7 @@ class HttpSink:
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         self._connect_timeout_s = connect_timeout_s
         self._total_timeout_s = total_timeout_s
+        self._policy = policy
         self._secret = secret.encode()
         self._connection: HTTPConnection | None = None
         self._reused = False
@@ -76,7 +105,7 @@ class HttpSink:
                     raise
                 self.close()  # the receiver had closed a connection we kept: not its answer to this alarm
                 answer = self._exchange(alarm, deadline)
-        except (OSError, http.client.HTTPException, ValueError) as e:
+        except _BROKEN as e:
             raise self._broken(e) from e
         problem = problem_of(self.name, answer)
         if problem is not None:
@@ -87,7 +116,7 @@ class HttpSink:
         self.close()
         try:
             self._connected(_Deadline(self._total_timeout_s))
-        except (OSError, http.client.HTTPException, ValueError) as e:
+        except _BROKEN as e:
             raise self._broken(e) from e
 
     def close(self) -> None:
@@ -101,8 +130,10 @@ class HttpSink:
         return DeliveryError(f"{self.name}: {self._described(error)}", unreachable=not self._reached)
 
     def _described(self, error: Exception) -> str:
+        if isinstance(error, RefusedAddressError):
+            return str(error)
         if not isinstance(error, TimeoutError):
-            return f"{type(error).__name__}: {error}"
+            return _words(error)
         if self._reached:
             return f"timed out: no answer within {self._total_timeout_s:g} s"
         return f"timed out: no connection within {min(self._connect_timeout_s, self._total_timeout_s):g} s"
@@ -117,7 +148,9 @@ class HttpSink:
             **self._signature(alarm),
         }
         connection.sock.settimeout(deadline.left_s())
-        connection.request("POST", self._target, body=_chunks(alarm.body, connection.sock, deadline), headers=headers)
+        # the time limit of a plain socket holds for the whole of sendall, that of TLS for each of its records
+        body = alarm.body if self._tls is None else _chunks(alarm.body, connection.sock, deadline)
+        connection.request("POST", self._target, body=body, headers=headers)
         connection.response_class = _timed_response(deadline)
         response = connection.getresponse()
         reply = self._read_reply(response, deadline)
@@ -135,11 +168,16 @@ class HttpSink:
         if self._connection is not None and self._reused:
             return self._connection
         timeout_s = min(self._connect_timeout_s, deadline.left_s())
-        if self._tls is not None:
-            self._connection = HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._tls)
-        else:
-            self._connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
-        self._connection.connect()
+        sock = self._policy.connect(self._host, self._port, timeout_s)
+        try:
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_hostname=self._host)
+        except BaseException:
+            sock.close()
+            raise
+        self._connection = (HTTPConnection if self._tls is None else HTTPSConnection)(self._host, self._port)
+        self._connection.auto_open = 0  # it would look the name up once more
+        self._connection.sock = sock
         self._reached = True
         return self._connection
 
@@ -182,6 +220,7 @@ class _TimedReader(io.RawIOBase):
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
         self._deadline = deadline
+        self._left_bytes = _MAX_ANSWER_BYTES
 
     def readable(self) -> bool:
         return True
@@ -189,7 +228,11 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(self._deadline.left_s())
         _acknowledge_at_once(self._sock)
-        return self._raw.readinto(buffer)
+        came = self._raw.readinto(buffer)
+        self._left_bytes -= came or 0
+        if self._left_bytes < 0:
+            raise http.client.HTTPException(f"its answer has over {_MAX_ANSWER_BYTES} bytes")
+        return came
 
     def close(self) -> None:
         self._raw.close()

@@ -64,6 +64,30 @@ Records = list[TaskRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of the tasks.
+
+    Attributes:
+        records: the rows.
+        total: how many there are on all pages together.
+        more: whether there are others after these.
+    """
+
+    records: Records
+    total: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What tells whether a row is known in its present version."""
+
+    key: str
+    desired: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
     """What a task's processes do now.
 
@@ -117,9 +141,14 @@ def row_values(record: TaskRecord) -> dict[str, Any]:
     return values | {"checksum": schema.checksum_of(values)}
 
 
+def glance_of(key: str, desired: str, revision: object) -> Glance:
+    """Of a row's columns; its checksum is looked at when all of it is read."""
+    return Glance(key, desired, _revision(revision))
+
+
 def record_of(row: Row[Any]) -> TaskRecord:
-    """A row as it was read; raises ``SpoiltRowError``."""
-    values = dict(row._mapping)
+    """A row as it was read, all columns of it; raises ``SpoiltRowError``."""
+    values = dict(zip(schema.COLUMNS, row, strict=True))
     if not schema.is_sound(values):
         raise SpoiltRowError(f"row {values['id']} has a wrong checksum")
     values["request"] = json.loads(values["request"])
@@ -129,8 +158,12 @@ def record_of(row: Row[Any]) -> TaskRecord:
     values["since"] = values["since"] if isinstance(values["since"], float) else values["created_at"]
     values["restarts"] = _number_below(2**31, values["restarts"])
     values["port"] = _number_below(2**16, values["port"])
-    values["revision"] = max(FIRST, _number_below(2**53, values["revision"]))
+    values["revision"] = _revision(values["revision"])
     return TaskRecord(**{name: values[name] for name in _FIELDS})
+
+
+def _revision(value: object) -> int:
+    return max(FIRST, _number_below(2**53, value))
 
 
 def _number_below(limit: int, value: object) -> int:

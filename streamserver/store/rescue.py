@@ -197,14 +197,14 @@ def _insert(target: sqlite3.Connection, values: Values) -> bool:
     names = list(COLUMNS)
     marks = ", ".join(f":{name}" for name in names)
     taken = target.execute("SELECT 1 FROM tasks WHERE id = ?", (values["id"],)).fetchone()
-    target.execute(f"INSERT INTO tasks ({', '.join(names)}) VALUES ({marks})", values | ({"id": None} if taken else {}))
+    target.execute(f"INSERT INTO tasks ({', '.join(names)}) VALUES ({marks})", values | ({"id": None} if taken else {}))  # noqa: S608 - names of ours, values are bound  # nosec B608
     return True
 
 
 def _bring_up_to_date(target: sqlite3.Connection, values: Values) -> None:
     """Gives a row that is there what a later revision of it asks for."""
     names = ("request", "spec_hash", "revision")
-    update = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in names)} WHERE key = :key"
+    update = f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in names)} WHERE key = :key"  # noqa: S608 - names of ours, values are bound  # nosec B608
     target.execute(update, {name: values[name] for name in (*names, "key")})
     _sign(target, values["key"])
 
@@ -217,7 +217,7 @@ def _mark_deleted(target: sqlite3.Connection, key: str) -> None:
 def _sign(target: sqlite3.Connection, key: str) -> None:
     """Gives the row, if there is one, the checksum of what it holds now."""
     names = (*SIGNED, "revision")
-    row = target.execute(f"SELECT {', '.join(names)} FROM tasks WHERE key = ?", (key,)).fetchone()
+    row = target.execute(f"SELECT {', '.join(names)} FROM tasks WHERE key = ?", (key,)).fetchone()  # noqa: S608 - names of ours, values are bound  # nosec B608
     if row is not None:
         checksum = checksum_of(dict(zip(names, row, strict=True)))
         target.execute("UPDATE tasks SET checksum = ? WHERE key = ?", (checksum, key))
@@ -244,7 +244,8 @@ def mend_rows(connection: sqlite3.Connection, database: Path, journal: Journal) 
 
 def _mend_rows(connection: sqlite3.Connection, database: Path, journal: Journal) -> durable.Damage | None:
     rows = [
-        dict(zip(COLUMNS, row, strict=True)) for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tasks")
+        dict(zip(COLUMNS, row, strict=True))
+        for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tasks")  # noqa: S608 - names of ours, values are bound  # nosec B608
     ]
     spoilt = [values for values in rows if not is_sound(values)]
     if not spoilt:

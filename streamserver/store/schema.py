@@ -77,7 +77,7 @@ CREATE UNIQUE INDEX one_running_row_of_a_task_id ON tasks (task_id) WHERE desire
 CREATE TABLE counters (name VARCHAR PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO counters VALUES ('{WRITES}', 0), ('schema', {SCHEMA_VERSION});
 CREATE TABLE spoilt (id INTEGER PRIMARY KEY, at FLOAT NOT NULL, content TEXT NOT NULL)
-"""
+"""  # noqa: S608 - names of ours, values are bound  # nosec B608
 
 
 def checksum_of(values: dict[str, Any]) -> int:
@@ -101,7 +101,7 @@ def _from_1_to_2(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE tasks ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
     connection.execute("CREATE TABLE spoilt (id INTEGER PRIMARY KEY, at FLOAT NOT NULL, content TEXT NOT NULL)")
     connection.execute("UPDATE counters SET value = 2 WHERE name = 'schema'")
-    for row in connection.execute(f"SELECT id, {', '.join(SIGNED)} FROM tasks").fetchall():
+    for row in connection.execute(f"SELECT id, {', '.join(SIGNED)} FROM tasks").fetchall():  # noqa: S608 - names of ours, values are bound  # nosec B608
         signed = checksum_of(dict(zip(SIGNED, row[1:], strict=True)))
         connection.execute("UPDATE tasks SET checksum = ? WHERE id = ?", (signed, row[0]))
 
@@ -118,7 +118,7 @@ def _version_in_counters(connection: sqlite3.Connection) -> int:
 
 
 def _rows_sound(connection: sqlite3.Connection) -> str:
-    rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tasks")
+    rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM tasks")  # noqa: S608 - names of ours, values are bound  # nosec B608
     wrong = sum(not is_sound(dict(zip(COLUMNS, row, strict=True))) for row in rows)
     return f"{wrong} tasks have a wrong checksum" if wrong else ""
 
@@ -131,7 +131,7 @@ def schema(committed: Callable[[Path], int] | None = None) -> durable.Schema:
         migrations={1: _from_1_to_2, 2: _from_2_to_3},
         first_version=_version_in_counters,
         rows_sound=_rows_sound,
-        counter=f"SELECT value FROM counters WHERE name = '{WRITES}'",
+        counter=f"SELECT value FROM counters WHERE name = '{WRITES}'",  # noqa: S608 - names of ours, values are bound  # nosec B608
         committed=committed,
     )
 

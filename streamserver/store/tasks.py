@@ -1,9 +1,10 @@
 """What should run and what does: the one table that the web process and the supervisor share.
 
 The web side writes what is wanted (``create``, ``update``, ``delete``) and moves a counter with it; the supervisor
-polls the counter and is the only one to call ``set_states``, ``purge`` and ``back_up_if_due``. Every method is one
-transaction, on the disk before it returns, and may be called from any thread. What the web side wrote is checked at
-each reading by the row's checksum; what the supervisor wrote is read as well as it can be.
+polls the counter, looks at what is at work (``at_work``, ``records``), and is the only one to call ``set_states``,
+``purge`` and ``back_up_if_due``. Every method is one transaction, on the disk before it returns, and may be called from
+any thread. What the web side wrote is checked at each reading by the row's checksum; what the supervisor wrote is read
+as well as it can be.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ from streamserver.store import schema
 from streamserver.store.journal import Journal
 from streamserver.store.records import (
     Desired,
+    Glance,
+    Page,
     Records,
     SpoiltRowError,
     StateChange,
     TaskRecord,
+    glance_of,
     new_record,
     record_of,
     row_values,
@@ -41,6 +45,14 @@ from streamserver.store.schema import counters, tasks
 from streamserver.store.upkeep import Upkeep
 
 Result = TypeVar("Result")
+
+_KEYS_A_QUERY = 500
+_LAST_CHARACTER = chr(0x10FFFF)
+
+_IS_WANTED = tasks.c.desired == sa.literal(Desired.RUNNING.value, literal_execute=True)
+"""As a literal, for the index of wanted tasks is only used where this stands in the query."""
+
+_IS_AT_REST = _IS_WANTED & tasks.c.state.in_([state.value for state in ENDED])
 
 
 class TaskStore:
@@ -86,7 +98,7 @@ class TaskStore:
         """
 
         def work(connection: Connection) -> tuple[TaskRecord, dict[str, Any], str | None, int]:
-            existing = _first(connection, tasks.c.task_id == task_id, tasks.c.desired == Desired.RUNNING)
+            existing = _first(connection, tasks.c.task_id == task_id, _IS_WANTED)
             if existing and existing.spec_hash == spec_hash and existing.state not in ENDED:
                 return existing, {}, None, 0
             if existing:
@@ -119,7 +131,7 @@ class TaskStore:
         """
 
         def work(connection: Connection) -> tuple[TaskRecord, dict[str, Any], int] | None:
-            row = _first(connection, tasks.c.key == read.key, tasks.c.desired == Desired.RUNNING)
+            row = _first(connection, tasks.c.key == read.key, _IS_WANTED)
             if row is None or row.revision != read.revision or row.state in ENDED:
                 return None
             row = replace(row, request=dict(request), spec_hash=spec_hash, revision=row.revision + 1)
@@ -143,7 +155,7 @@ class TaskStore:
         """Wants this task gone, whatever its state; ``False`` when there is no such task."""
 
         def work(connection: Connection) -> tuple[str, int]:
-            existing = _first(connection, tasks.c.task_id == task_id, tasks.c.desired == Desired.RUNNING)
+            existing = _first(connection, tasks.c.task_id == task_id, _IS_WANTED)
             if existing is None:
                 return "", 0
             _mark_deleted(connection, existing)
@@ -160,19 +172,73 @@ class TaskStore:
 
     def find(self, task_id: str) -> TaskRecord | None:
         """The task that the user knows by this name, ended ones included, deleted ones not."""
-        return self._run(lambda c: _first(c, tasks.c.task_id == task_id, tasks.c.desired == Desired.RUNNING))
+        return self._run(lambda c: _first(c, tasks.c.task_id == task_id, _IS_WANTED))
 
     def find_by_source(self, src_id: str) -> Records:
         """The tasks on this source, oldest first, deleted ones not included."""
-        return self._run(lambda c: _select(c, tasks.c.src_id == src_id, tasks.c.desired == Desired.RUNNING))
+        return self._run(lambda c: _select(c, tasks.c.src_id == src_id, _IS_WANTED))
 
     def list(self) -> Records:
         """All tasks that the user has, oldest first, ended ones included, deleted ones not."""
-        return [record for record in self.all() if record.desired is Desired.RUNNING]
+        return self._run(lambda c: _select(c, _IS_WANTED))
+
+    def page(
+        self, *, limit: int | None = None, after: str = "", prefix: str = "", state: TaskState | None = None
+    ) -> Page:
+        """Some of the tasks that ``list`` gives, in the order of their names: it stays whatever comes and goes.
+
+        Args:
+            limit: how many at most; all unless given.
+            after: only names after this one, which need not exist.
+            prefix: only names that begin so.
+            state: only tasks in this state.
+        """
+        chosen = [_IS_WANTED, *_begins_with(prefix)] + ([tasks.c.state == state.value] if state else [])
+
+        def work(connection: Connection) -> Page:
+            query = sa.select(tasks).where(*chosen, tasks.c.task_id > after).order_by(tasks.c.task_id)
+            rows = connection.execute(query.limit(None if limit is None else limit + 1)).all()
+            total = connection.scalar(sa.select(sa.func.count()).select_from(tasks).where(*chosen))
+            found = [record_of(row) for row in rows[:limit]]
+            return Page(records=found, total=int(total or 0), more=len(rows) > len(found))
+
+        return self._run(work)
 
     def all(self) -> Records:
         """Every row, oldest first, with those that are deleted and still have to stop."""
         return self._run(_select)
+
+    def versions_of(self, task_id: str) -> Records:
+        """Every row of this name, oldest first, with those that are deleted."""
+        return self._run(lambda c: _select(c, tasks.c.task_id == task_id))
+
+    def keys(self) -> frozenset[str]:
+        """The keys of all rows."""
+        return frozenset(self._run(lambda c: c.execute(sa.select(tasks.c.key)).scalars().all()))
+
+    def states(self) -> Sequence[tuple[str, str]]:
+        """TaskID and state of every task that is wanted; not checked."""
+        query = sa.select(tasks.c.task_id, tasks.c.state).where(_IS_WANTED)
+        return self._run(lambda c: [(task_id, state) for task_id, state in c.execute(query)])
+
+    def at_work(self) -> Sequence[Glance]:
+        """What the supervisor compares with what it knows, oldest first: all rows but those at rest; not checked."""
+        query = sa.select(tasks.c.key, tasks.c.desired, tasks.c.revision).where(~_IS_AT_REST).order_by(tasks.c.id)
+        return self._run(lambda c: [glance_of(*row) for row in c.execute(query)])
+
+    def at_rest(self, *, limit: int, after: str = "") -> Sequence[str]:
+        """Keys of tasks that have ended and are still wanted, in the order of keys, from after ``after`` on."""
+        query = sa.select(tasks.c.key).where(_IS_AT_REST, tasks.c.key > after).order_by(tasks.c.key).limit(limit)
+        return self._run(lambda c: c.execute(query).scalars().all())
+
+    def records(self, keys: Sequence[str]) -> Records:
+        """The rows of these keys, oldest first; of those that are gone, nothing."""
+
+        def work(connection: Connection) -> Records:
+            parts = (keys[at : at + _KEYS_A_QUERY] for at in range(0, len(keys), _KEYS_A_QUERY))
+            return [record for part in parts for record in _select(connection, tasks.c.key.in_(part))]
+
+        return self._run(work)
 
     def version(self) -> int:
         """A number that moves with all that ``create``, ``update`` and ``delete`` change, in whatever process."""
@@ -291,6 +357,16 @@ def _select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> Reco
 def _first(connection: Connection, *conditions: sa.ColumnElement[bool]) -> TaskRecord | None:
     found = _select(connection, *conditions)
     return found[0] if found else None
+
+
+def _begins_with(prefix: str) -> list[sa.ColumnElement[bool]]:
+    """As a range, which an index can find: up to the first text that is greater than all that begin so."""
+    most = prefix.rstrip(_LAST_CHARACTER)
+    if not most:
+        return [tasks.c.task_id >= prefix]
+    following = ord(most[-1]) + 1
+    end = most[:-1] + chr(0xE000 if following == 0xD800 else following)  # what lies between is no text
+    return [tasks.c.task_id >= prefix, tasks.c.task_id < end]
 
 
 def _mark_deleted(connection: Connection, record: TaskRecord) -> None:

@@ -11,7 +11,7 @@ from streamserver.core import exitcodes, logs, settings
 from streamserver.core.errors import StateLostError, StoreDamagedError, StreamServerError
 from streamserver.core.processes import adopt_orphans, die_with_starter
 from streamserver.store import TaskStore, store_url
-from streamserver.supervise import lock
+from streamserver.supervise import folders, lock
 from streamserver.supervise.supervisor import Supervisor
 
 
@@ -39,15 +39,22 @@ def _supervise(chosen: settings.Settings, stop: threading.Event) -> int:
         print(f"supervisor: process {lock.holder(file)} already supervises {chosen.state_path}", file=sys.stderr)
         return exitcodes.USAGE
     with held:
-        folder = chosen.state_path / "logs"
-        folder.mkdir(exist_ok=True)
-        logs.configure(level=chosen.log_level, file=folder / "supervisor.log", role="supervisor")
-        store = TaskStore(store_url(chosen.state_path))
         try:
-            Supervisor(chosen, store, beat=held.beat, bury=adopt_orphans()).run(stop)
-        finally:
-            store.close()
+            _work(chosen, held, stop)
+        except (StreamServerError, OSError):
+            held.beat()  # raises StateLostError where the folder is gone, which is the cause then
+            raise
     return exitcodes.FINISHED
+
+
+def _work(chosen: settings.Settings, held: lock.SupervisorLock, stop: threading.Event) -> None:
+    logs.configure_file(chosen, chosen.state_path, "supervisor", console=True)
+    folders.tighten(chosen.state_path)
+    store = TaskStore(store_url(chosen.state_path))
+    try:
+        Supervisor(chosen, store, beat=held.beat, bury=adopt_orphans()).run(stop)
+    finally:
+        store.close()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from streamserver.launchers.base import Launcher, ProcessSpec
 from streamserver.supervise.group import ABORT_PATIENCE_S, LOOK_INTERVAL_S
 from streamserver.supervise.member import Member
 from streamserver.supervise.policy import HEALTHY_RESET_S, backoff_delay_s
+from streamserver.supervise.tally import Tally
 
 ARGUMENTS = (sys.executable, "-m", "streamserver.business.courier")
 """How it is started; it works in the state folder."""
@@ -37,6 +38,7 @@ class CourierKeeper:
     Args:
         settings: the server's settings.
         launcher: how it is started.
+        tally: where what it counts is added up.
         random: a number from 0 to 1.
         arguments: its command line.
     """
@@ -45,6 +47,7 @@ class CourierKeeper:
         self,
         settings: Settings,
         launcher: Launcher,
+        tally: Tally,
         *,
         random: Callable[[], float],
         arguments: tuple[str, ...] = ARGUMENTS,
@@ -53,6 +56,7 @@ class CourierKeeper:
         self._launcher = launcher
         self._random = random
         self._arguments = arguments
+        self._tally = tally
         self._keys: set[str] = set()
         self._listed: set[str] | None = None
         self._list_at = self._start_at = self._look_at = 0.0
@@ -96,6 +100,7 @@ class CourierKeeper:
             member.process.kill()
         code = member.process.poll()
         if code is not None:
+            self._read(member, now)
             self.member = None
             self._ended(code, now - member.started_at, now)
 
@@ -110,6 +115,7 @@ class CourierKeeper:
         self._crashes = 0 if life_s >= HEALTHY_RESET_S else self._crashes
         delay_s = backoff_delay_s(self._crashes, self._random())
         self._crashes += 1
+        self._tally.restarted("courier", "killed" if code < 0 else "crashed")
         self._start_at = now + delay_s
         _log.warning("courier: %s; next start in %.1f s", exitcodes.describe(code), delay_s)
 
@@ -152,7 +158,7 @@ class CourierKeeper:
         self._look_at = now + LOOK_INTERVAL_S
         settings = self._settings
         member.process.trim_output()
-        member.look(CourierStatus.read(settings.state_path / leftovers.STATUS_FILE), now)
+        member.look(self._read(member, now), now)
         if member.silent_s > settings.heartbeat_timeout_s:
             self._abort(member, f"gave no sign of life for {member.silent_s:.0f} s", now)
         elif not member.ready and member.age_s > settings.start_timeout_s:
@@ -161,6 +167,12 @@ class CourierKeeper:
             limit_mb = settings.memory_limit_mb
             _log.warning("courier used %.0f MB of memory, memory_limit_mb is %d: planned restart", used_mb, limit_mb)
             member.end(signal.SIGTERM, kill_at=now + settings.stop_timeout_s)
+
+    def _read(self, member: Member, now: float) -> CourierStatus | None:
+        status = CourierStatus.read(self._settings.state_path / leftovers.STATUS_FILE)
+        if status is not None and member.wrote(status, now):
+            self._tally.heard_courier(status)
+        return status
 
     def _abort(self, member: Member, why: str, now: float) -> None:
         _log.error("courier %s: it is ended", why)

@@ -59,10 +59,12 @@ class Draining:
         drained = group.drained()
         if drained is None:
             if self._courier.take(key):
+                group.hear_last()
                 _log.info("%s: the courier delivers what waits", group.name)
             group.idle_until = now + _COURIER_LOOK_S
             return None
         self._courier.release(key)
+        group.hear_last()
         group.idle_until = now + _REST_LOOK_S * (1.0 + self._random())
         return drained
 

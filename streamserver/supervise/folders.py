@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,13 @@ REMOVED_SUFFIX = ".removed"
 RECEIVERS_FOLDER = "receivers"
 """Where the processes that report agree on who may (``business/slots.py``), relative to the state folder."""
 
+_OURS = re.compile(
+    r"tasks|logs|receivers|clients|tensorrt|ballast|connecting|web\.beat|damage\.jsonl|license\.key"
+    r"|(tasks|keys)\.(sqlite|journal|damaged).*|courier.*\.json|supervisor\.lock"
+)
+"""What this server makes in a state folder; license.pub is for everybody."""
+
+_OTHERS = 0o077
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 _SUBFOLDERS = ("run", "elements")
 _REMOVALS = 5
@@ -33,12 +41,66 @@ _log = logging.getLogger(__name__)
 def make_folder(folder: Path) -> None:
     """Makes a task's folder with run/ and logs/, readable by its owner only: addresses may hold passwords."""
     first = not folder.parent.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(exist_ok=True)
     if first:
         sync_folder(folder.parent.parent)  # or the name of tasks/ is lost with the power, and all outboxes with it
     folder.chmod(0o700)
     for name in ("run", "logs"):
-        (folder / name).mkdir(exist_ok=True)
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
+
+
+def tighten(state_path: Path) -> None:
+    """Takes from other users what is ours in the state folder, where an older version or a person has given it.
+
+    For the start, before databases are opened. The state folder itself may be any folder of the machine: for one that
+    others can look into there is only a warning. Folders that are closed to others are taken for closed all through.
+    """
+    try:
+        here = state_path.stat()
+        ours = [path for path in state_path.iterdir() if _OURS.fullmatch(path.name)]
+    except OSError as e:
+        _log.warning("%s cannot be looked at: %s", state_path, e.strerror)
+        return
+    if here.st_mode & _OTHERS:
+        _log.warning(
+            "the state folder %s can be opened by other users of this machine (mode %o); what is in it cannot. "
+            "To close it: chmod 700 %s", state_path, stat.S_IMODE(here.st_mode), state_path,
+        )  # fmt: skip
+    if here.st_uid != os.geteuid():
+        _log.warning(
+            "the state folder %s belongs to user %d, and this is user %d: what is written now, that user cannot open. "
+            "To mend it, stop this server, chown -R %d %s, and start it as user %d",
+            state_path, here.st_uid, os.geteuid(), here.st_uid, state_path, here.st_uid,
+        )  # fmt: skip
+    opened = [path for path in ours if _is_open(path)]
+    for path in opened:
+        for place, _, files in os.walk(path, topdown=False):
+            for name in files:
+                _close(Path(place, name))
+            _close(Path(place))
+        _close(path)
+    if opened:
+        names = ", ".join(sorted(path.name for path in opened))
+        _log.warning("could be read by other users of this machine until now, and is closed: %s", names)
+
+
+def _is_open(path: Path) -> bool:
+    """Whether others can do anything with it; a link is nobody's."""
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    return bool(there.st_mode & _OTHERS) and not stat.S_ISLNK(there.st_mode) and there.st_uid == os.geteuid()
+
+
+def _close(path: Path) -> None:
+    """Not by a descriptor: to close one of an SQLite file would drop its locks of this process."""
+    if _is_open(path):
+        try:
+            path.chmod(stat.S_IMODE(path.lstat().st_mode) & ~_OTHERS)
+        except OSError as e:
+            _log.warning("%s cannot be closed to others: %s", path, e.strerror)
 
 
 def remove_folder(folder: Path) -> None:

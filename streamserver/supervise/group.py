@@ -23,6 +23,7 @@ from streamserver.store import TaskRecord
 from streamserver.supervise.folders import has_outbox
 from streamserver.supervise.member import Member
 from streamserver.supervise.policy import Exited, History, Late, Role, Silent, Swollen
+from streamserver.supervise.tally import SAVE_S, Tally
 
 FOREIGN_READY_S = 2.0
 """A program that writes no status counts as ready when it has lived this long."""
@@ -74,8 +75,11 @@ class Group:
         state: what the loop decided; ``saved`` tells whether the store knows.
         port: of the client; 0 while it has none.
         start_at: no start before this time.
+        asked_for: the user has asked for it since this supervisor began, and it was not started yet.
         look_at: the heartbeats are not read before this time.
+        tell_at: what they say is not added up before this time.
         above_port: the next port is above this one.
+        rests: it is over, and nothing of it waits for a receiver.
         idle_until: left alone until then: nothing is to be done, or handling it went wrong.
         exits: who has ended and was not dealt with yet.
         members: the processes that run.
@@ -88,6 +92,7 @@ class Group:
         letters_note_at: when the time left for them is noted next.
         waits_for_disk: its reason is a disk on which it cannot show that it lives.
         disk_look_at: the disk is not tried before this time.
+        tally: where what its processes count is added up; ``None`` for nowhere.
     """
 
     record: TaskRecord
@@ -99,7 +104,10 @@ class Group:
     restarts: int = 0
     port: int = 0
     start_at: float = 0.0
+    asked_for: bool = False
     look_at: float = 0.0
+    tell_at: float = 0.0
+    rests: bool = False
     idle_until: float = 0.0
     above_port: int = 0
     exits: list[Exited] = field(default_factory=list)
@@ -113,6 +121,11 @@ class Group:
     rewrite_at: float = 0.0
     update_problem: str = ""
     members: dict[Role, Member] = field(default_factory=dict)
+    tally: Tally | None = None
+
+    def __post_init__(self) -> None:
+        if self.tally is not None:
+            self.tally.adopt(self.record)
 
     @property
     def name(self) -> str:
@@ -158,6 +171,10 @@ class Group:
         """True when both processes are ready."""
         return all(self._is_ready(role, now) for role in Role)
 
+    def is_due(self, now: float) -> bool:
+        """True when nothing but its turn keeps it from being started."""
+        return not self.members and now >= self.start_at and now >= self.idle_until
+
     def is_young(self, now: float, age_s: float) -> bool:
         """True while its start takes a core, for ``age_s`` at most; a foreign engine is only waited for."""
         if self.state is not TaskState.STARTING or (Role.ENGINE in self.members and self.members[Role.ENGINE].foreign):
@@ -177,10 +194,15 @@ class Group:
         if now < self.look_at:
             return None
         self.look_at = now + LOOK_INTERVAL_S
+        tells = now >= self.tell_at
+        self.tell_at = now + SAVE_S if tells else self.tell_at
         for role, member in self.members.items():
             if member.kill_at is not None:
                 continue
-            member.look(None if member.foreign else self._status(role), now)
+            status = None if member.foreign else self._status(role)
+            member.look(status, now)
+            if tells and status is not None and member.wrote(status, now):
+                self._tell(status, now)
             if member.silent_s > silence_s:
                 return Silent(role, member.silent_s)
             if not (member.ready or member.foreign) and member.age_s > start_timeout_s:
@@ -193,6 +215,19 @@ class Group:
             if used_mb := member.excess_mb(now, limit_mb):
                 return Swollen(role, used_mb, limit_mb)
         return None
+
+    def hear_last(self) -> None:
+        """Nothing of its outbox waits for its own client any more: what the last who had it open counted is final."""
+        if self.tally is not None:
+            status = self._status(Role.CLIENT)
+            self.tally.closed(self.record, status if isinstance(status, ClientStatus) else None)
+
+    def _tell(self, status: EngineStatus | ClientStatus, now: float) -> None:
+        if self.tally is None:
+            return
+        self.tally.heard(self.record, status, now)
+        if isinstance(status, ClientStatus) and self.launch is not None and self.launch.engine.foreign:
+            self.tally.received(self.record, status)
 
     def forgive(self) -> None:
         """Gives every process its time anew: what kept it from showing that it lives was not its fault."""
@@ -246,6 +281,11 @@ class Group:
         place = error.filename or self.folder
         return f"{place}: {error.strerror or error}; check the disk's free space, the owner and the limits of processes"
 
+    def settle(self) -> None:
+        """Lets other tasks' starts go before it."""
+        for member in self.members.values():
+            member.process.settle()
+
     def trim_outputs(self) -> None:
         """Keeps the output files small."""
         for member in self.members.values():
@@ -272,6 +312,8 @@ class Group:
 
     def _exited(self, role: Role, member: Member, code: int, now: float) -> Exited:
         status = self._fresh_status(role, member, now)
+        if status is not None:
+            self._tell(status, now)
         done = code == exitcodes.FINISHED and self._is_done(role, member, status)
         return Exited(role, code, error=status.error if status else "", done=done)
 

@@ -64,6 +64,34 @@ class _Ward:
     kill_at: float | None = None
 
 
+class FolderWatch:
+    """Tells when a folder is no longer the one it was: removed, renamed or replaced.
+
+    It stays open meanwhile, or its number in the file system could soon be another one's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def is_lost(self) -> bool:
+        """True once for each loss; what is there next is watched from then on."""
+        if self._descriptor is None:
+            with suppress(OSError):
+                self._descriptor = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return False
+        try:
+            if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
+                return False
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # a disk in trouble is for others to report
+            return False
+        os.close(self._descriptor)
+        self._descriptor = None
+        return True
+
+
 class Guard:
     """Starts programs, starts them again when they end, and ends them together.
 
@@ -77,7 +105,9 @@ class Guard:
         pulses: how those that can hang show that they live, by name.
         fresh_start_code: a program that ends with this exit code takes the others with it: what all of them have opened
             is gone, and all start anew, none before the last has ended.
+        folder: where all of them have their files; the same happens when it is lost, even if none of them notices.
         notifier: who is told when every program with a pulse has shown it, that the guard lives, and that it ends.
+        withheld: variables that a program gets without their values, by its name: secrets that it does not need.
     """
 
     def __init__(
@@ -89,14 +119,18 @@ class Guard:
         patience_s: float,
         pulses: Mapping[str, Pulse] | None = None,
         fresh_start_code: int | None = None,
+        folder: FolderWatch | None = None,
         notifier: Notifier | None = None,
+        withheld: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._wards = [_Ward(name, argv, (pulses or {}).get(name)) for name, argv in commands.items()]
         self._environment = {name: value for name, value in environment.items() if name not in VARIABLES}
+        self._withheld = withheld or {}
         self._cwd = cwd
         self._patience_s = patience_s
         self._signals: SimpleQueue[int] = SimpleQueue()
         self._fresh_start_code = fresh_start_code
+        self._folder = folder
         self._notifier = notifier or Notifier({})
         self._stopping = self._clearing_out = self._ready = False
         self._watched_at = self._told_at = 0.0
@@ -111,6 +145,9 @@ class Guard:
         """Works until a signal asks for the end; returns 0 once nothing of it runs."""
         while not self._asked_to_stop():
             self._bury()
+            if self._folder is not None and self._folder.is_lost():
+                _log.warning("the state folder was removed or replaced; all start anew")
+                self._clear_out(time.monotonic())
             self._start_due(time.monotonic())
             self._watch(time.monotonic())
             self._tell(time.monotonic())
@@ -134,7 +171,7 @@ class Guard:
                 ward.process = subprocess.Popen(
                     tether(tuple(ward.argv)),
                     cwd=self._cwd,
-                    env=self._environment,
+                    env={**self._environment, **dict.fromkeys(self._withheld.get(ward.name, ()), "")},
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )

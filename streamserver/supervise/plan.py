@@ -15,6 +15,7 @@ from typing import Any
 
 from streamserver import plugins
 from streamserver.core.errors import BadRequestError, GraphError, UnknownAlgorithmError
+from streamserver.core.extend_options import DEFAULT_GATE_HOLD_S, GATES, LEAST_GATE_HOLD_S, MAX_GATE_HOLD_S
 from streamserver.core.secrets import register_request
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.core.urls import has_end, local_path, source_type
@@ -25,13 +26,14 @@ from streamserver.graph.model import RawElement, RawGraph
 from streamserver.graph.read import read_sample, sample_base_dir
 from streamserver.graph.rewrite import PushTarget, absolutise, add_sinks, apply_overrides, overrides_that_fit, renumber
 from streamserver.plugin_api import GraphOverrides
+from streamserver.supervise.gate import gate_of
 from streamserver.supervise.staging import read_staged, staged_sample
 
 _PUSH_PATH = "/flask_test"
 _PRIVATE_CONTROL = HttpAddress(ip="127.0.0.1", port=8000, path="/task/test")
 """Where a sophon-stream program takes commands; by itself it would listen on every interface."""
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not listened on  # nosec B104
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +252,11 @@ def _channels(
     if kind == "HTTP" and settings.engine_binary is not None:
         kind = "VIDEO"
     transport = option(request, "Transport", default="auto")
+    gate = {}
+    if option(request, "Gate", default="off") == "motion":
+        gate = gate_of(request, kind, settings, hold_s=option(request, "GateHold", default=DEFAULT_GATE_HOLD_S))
     common = {
+        **gate,
         "url": address,
         "source_type": kind,
         "loop_num": option(request, "Loop", default=1),
@@ -307,5 +313,10 @@ _OPTIONS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "Loop": (lambda v: _is_number(v) and isinstance(v, int) and v >= 0, "a whole number, 0 for ever"),
     "Fps": (lambda v: _is_number(v) and (v == -1 or 0 < v <= 1000), "frames a second, or -1 for as fast as it goes"),
     "Detector": (lambda v: isinstance(v, str) and v in DETECTOR_CHOICES, "auto, model or motion"),
+    "Gate": (lambda v: v in GATES, "motion or off"),
+    "GateHold": (
+        lambda v: _is_number(v) and LEAST_GATE_HOLD_S <= v <= MAX_GATE_HOLD_S,
+        f"seconds from {LEAST_GATE_HOLD_S:g} to {MAX_GATE_HOLD_S:g}",
+    ),
     "Transport": (lambda v: isinstance(v, str) and v in TRANSPORTS and v != "", "tcp, udp or auto"),
 }

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from streamserver.core import tls
 from streamserver.core.errors import ConfigError
 from streamserver.core.settings import ENV_PREFIX, Settings
 from streamserver.supervise import lock, ports
@@ -18,8 +19,9 @@ def obstacle(chosen: Settings) -> str:
     """Why nothing can be started with these settings, with the cure; empty when it can.
 
     Raises:
-        ConfigError: the state folder cannot be made or written.
+        ConfigError: the state folder cannot be made or written, or certificate and key do not do.
     """
+    tls.files(chosen)
     if not _soon(lambda: ports.can_listen(chosen.host, chosen.port)):
         return (
             f"port {chosen.port} on {chosen.host} is taken (or the address is not this machine's); stop the program "

@@ -91,6 +91,7 @@ def _write_client(
         argv=(sys.executable, str(PROJECT_DIR / "client.py"), "--config=client.json"),
         cwd=folder,
         out_file=folder / "logs" / "client.out",
+        nursery="client",
     )
 
 
@@ -105,7 +106,8 @@ def _engine(record: TaskRecord, folder: Path, settings: Settings) -> ProcessSpec
     binary = settings.engine_binary
     if binary is None:
         options = ("--demo_config_path=demo.json", "--task_dir=.", f"--run={record.key}")
-        return ProcessSpec(argv=(sys.executable, "-m", "streamserver.worker", *options), cwd=folder, out_file=out_file)
+        argv = (sys.executable, "-m", "streamserver.worker", *options)
+        return ProcessSpec(argv=argv, cwd=folder, out_file=out_file, nursery="engine")
     libraries = [str(Path(settings.stream_path).absolute() / "build" / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
     return ProcessSpec(
         argv=(str(binary.absolute()), "--demo_config_path=demo.json"),

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamserver.core import tls
+
 ASK_INTERVAL_S = 2.0
 """How often the API is asked for a sign of life."""
 
@@ -18,7 +20,7 @@ ANSWER_LIMIT_S = 5.0
 """How long one answer may take; the next question follows at once, so a slow machine has several."""
 
 _OUR_OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - recognised, not listened on  # nosec B104
 _REQUEST = b"GET /livez HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -45,13 +47,21 @@ class WebProbe:
     Args:
         host: the setting ``host``; where it stands for every address, loopback is asked.
         port: the setting ``port``.
+        is_https: it speaks TLS; whose certificate it has does not matter here.
         interval_s: pause between two questions.
         limit_s: time for one answer.
     """
 
     def __init__(
-        self, host: str, port: int, *, interval_s: float = ASK_INTERVAL_S, limit_s: float = ANSWER_LIMIT_S
+        self,
+        host: str,
+        port: int,
+        *,
+        is_https: bool = False,
+        interval_s: float = ASK_INTERVAL_S,
+        limit_s: float = ANSWER_LIMIT_S,
     ) -> None:
+        self._tls = tls.unverified() if is_https else None
         self._address = (_ANYWHERE.get(host, host), port)
         self._interval_s = interval_s
         self._limit_s = limit_s
@@ -72,7 +82,7 @@ class WebProbe:
         """One question: ``False`` when there was no answer; trouble of our own is not the API's silence."""
         until = time.monotonic() + self._limit_s
         try:
-            with socket.create_connection(self._address, self._limit_s) as connection:
+            with self._connect() as connection:
                 connection.sendall(_REQUEST)
                 said = b""
                 while len(said) < 12 and (left_s := until - time.monotonic()) > 0:
@@ -86,6 +96,14 @@ class WebProbe:
         except OSError as e:
             return e.errno in _OUR_OWN_TROUBLE
         return said.startswith(b"HTTP/1.") and said[9:12] == b"200"
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection(self._address, self._limit_s)
+        try:
+            return self._tls.wrap_socket(connection) if self._tls else connection
+        except BaseException:
+            connection.close()
+            raise
 
 
 def web_beat_file(state_path: Path) -> Path:

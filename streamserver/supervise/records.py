@@ -1,4 +1,6 @@
-"""The supervisor's dealings with the store: rows are read when they changed, states of a round go in one commit.
+"""The supervisor's dealings with the store: what changed is read, states of a round go in one commit.
+
+Tasks at rest (ended, and nothing of them waits) are in nobody's memory: they are walked along, a few a round.
 
 Trouble with the store stops nothing that runs: it is logged once in a while and tried again. Only a damaged store is
 raised, for it is mended when nobody has it open (``StoreDamagedError``).
@@ -7,20 +9,25 @@ raised, for it is mended when nobody has it open (``StoreDamagedError``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from streamserver.core.errors import StoreDamagedError, StreamServerError
+from streamserver.core.states import TaskState
 from streamserver.store import StateChange, TaskRecord, TaskStore
+from streamserver.store.records import Glance
 from streamserver.supervise.group import Group
 
 RESCAN_S = 5.0
-"""The rows are read this often even when the counter stands still."""
+"""It is looked what is at work this often even when the counter stands still."""
 
 _RETRY_S = 1.0
 """Pause after the store could not be read or written."""
 
 _COMPLAINT_INTERVAL_S = 30.0
 """The store's trouble is logged this often."""
+
+Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
@@ -43,24 +50,48 @@ class Records:
         self._rescan_at = 0.0
         self._read_at = self._write_at = 0.0
         self._complain_at = 0.0
+        self.first_keys: frozenset[str] = frozenset()
+        """The keys of all rows at the first reading."""
 
-    def read(self, now: float) -> list[TaskRecord] | None:
-        """All rows when they may have changed; ``None`` when they have not, or cannot be read now."""
+    def read(self, now: float, known: Mapping[str, Group]) -> list[TaskRecord] | None:
+        """The rows at work that ``known`` has not got as they are; ``None`` when they cannot be read now.
+
+        The first time, those of tasks that failed come with them.
+        """
         if now < self._read_at:
             return None
+        return self._asked(lambda: self._read(now, known), now)
+
+    def _read(self, now: float, known: Mapping[str, Group]) -> list[TaskRecord]:
+        version = self._store.version()
+        if now < self._rescan_at and self._version == version:
+            return []
+        at_work = self._store.at_work()
+        records = self._store.records([seen.key for seen in at_work if not _is_known(seen, known.get(seen.key))])
+        if self._version is None:
+            self.first_keys = self._store.keys()
+            records += self._store.page(state=TaskState.FAILED).records
+        self._version, self._rescan_at = version, now + RESCAN_S
+        return records
+
+    def at_rest(self, *, limit: int, after: str, now: float) -> Sequence[str] | None:
+        """As ``TaskStore.at_rest``; ``None`` when it cannot be read now."""
+        return None if now < self._read_at else self._asked(lambda: self._store.at_rest(limit=limit, after=after), now)
+
+    def record(self, key: str, now: float) -> TaskRecord | None:
+        """The row of this key; ``None`` when it is gone, or cannot be read now."""
+        found = self._asked(lambda: self._store.records([key]), now)
+        return found[0] if found else None
+
+    def _asked(self, question: Callable[[], Result], now: float) -> Result | None:
         try:
-            if now < self._rescan_at and self._version == self._store.version():
-                return None
-            version = self._store.version()
-            records = self._store.all()
+            return question()
         except StoreDamagedError:
             raise
         except StreamServerError as e:
             self._complain(f"the tasks cannot be read, what runs goes on: {e}", now)
             self._read_at = now + _RETRY_S
             return None
-        self._version, self._rescan_at = version, now + RESCAN_S
-        return records
 
     def save(self, groups: Iterable[Group], now: float) -> None:
         """Writes the states that the store does not know yet, in one commit; what cannot be written waits a little."""
@@ -112,3 +143,8 @@ class Records:
         if now >= self._complain_at:
             self._complain_at = now + _COMPLAINT_INTERVAL_S
             _log.error("%s", message)
+
+
+def _is_known(seen: Glance, group: Group | None) -> bool:
+    """A row's version cannot go back, but for one that was mended: its group goes on with what it has."""
+    return group is not None and (group.record.desired, group.record.revision) == (seen.desired, seen.revision)

@@ -1,7 +1,8 @@
 """One loop that makes what runs match what the store says should run.
 
 Nobody else starts or ends a task's processes or writes a task's state. The loop reads the store when its counter moved,
-looks at every group, asks ``policy`` what follows from what it saw, and writes what changed, in one commit a round.
+looks at every group, asks ``policy`` what follows from it, and writes what changed, in one commit a round. A task at
+rest (over, nothing of it waits) has no group: only ``patrol`` passes by.
 """
 
 from __future__ import annotations
@@ -24,33 +25,21 @@ from streamserver.core.states import ALIVE, TaskState, may_follow
 from streamserver.launchers.base import Launcher
 from streamserver.launchers.local import LocalLauncher
 from streamserver.store import Desired, TaskRecord, TaskStore
+from streamserver.supervise import folders
 from streamserver.supervise import prepare as prepare_module
 from streamserver.supervise.courier import ARGUMENTS, CourierKeeper
 from streamserver.supervise.draining import Draining
-from streamserver.supervise.folders import (
-    make_folder,
-    remove_folder,
-    remove_old_slots,
-    remove_orphans,
-    remove_temporary_files,
-    tidy,
-)
 from streamserver.supervise.group import Group, Launch, must_be_waited_for
+from streamserver.supervise.patrol import Patrol
 from streamserver.supervise.policy import Event, Late, Refused, Silent, Swollen, blame, decide
 from streamserver.supervise.ports import PortPool
 from streamserver.supervise.records import Records
+from streamserver.supervise.starts import StartQueue
+from streamserver.supervise.tally import Tally
 from streamserver.supervise.upkeep import Upkeep
 
 TICK_S = 0.1
 """Pause between two rounds of the loop."""
-
-_STARTS_A_ROUND = 1  # a burst of creates is answered before its engines take the cores
-
-_START_SPREAD_S = 0.2
-"""Between two starts lies up to so much, at random: many tasks of one boot do not go in step."""
-
-_START_WEIGHT_S = 15.0
-"""A start that takes longer than this waits for something else than a core, and makes room for the next."""
 
 _QUARANTINE_S = 5.0
 """A task whose handling raised, or whose folder or row cannot be removed now, is left alone this long."""
@@ -96,21 +85,20 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._launcher = launcher or LocalLauncher(settings)
-        self._random = random
-        self._prepare = prepare
-        self._beat = beat
-        self._bury = bury
+        self._launcher = launcher or LocalLauncher(settings, nurseries=bury and settings.nurseries)
+        self._random, self._prepare = random, prepare
+        self._beat, self._bury = beat, bury
         self._records = Records(store, backup_interval_s=settings.backup_interval_s)
-        self._upkeep = Upkeep(settings, self._records)
+        self._tally = Tally(settings.state_path)
+        self._upkeep = Upkeep(settings, self._records, self._tally)
         self._ports = PortPool(settings.client_host, settings.client_port_base)
-        self._courier = CourierKeeper(settings, self._launcher, random=random, arguments=courier)
+        self._courier = CourierKeeper(settings, self._launcher, self._tally, random=random, arguments=courier)
         self._draining = Draining(settings, self._courier, random)
         self._groups: dict[str, Group] = {}
         self._rows_known = False
-        self._max_starts = max_starts or 2 * (os.cpu_count() or 1)
-        self._free_starts = self._max_starts
-        self._next_start_at = 0.0
+        self._patrol = Patrol(self._records, prepare_module.tasks_dir(settings))
+        cores = os.cpu_count() or 1
+        self._starts = StartQueue(most=max_starts or 4 * cores, a_round=max_starts or 2 * cores)
         self.changes: Counter[TaskState] = Counter()
         """How often each state was entered."""
 
@@ -123,8 +111,8 @@ class Supervisor:
             StoreDamagedError: the task database is damaged; nothing runs any more, and whoever opens it next mends it.
         """
         _log.info("supervisor of %s started, pid %d", self._settings.state_path, os.getpid())
-        remove_temporary_files(self._settings.state_path)
-        remove_old_slots(self._settings.state_path)
+        folders.remove_temporary_files(self._settings.state_path)
+        folders.remove_old_slots(self._settings.state_path)
         sweeper = Sweeper()
         try:
             while not stop.is_set():
@@ -148,37 +136,47 @@ class Supervisor:
             StoreDamagedError: the task database is damaged.
         """
         now = self._clock()
-        rows = self._records.read(now)
+        rows = self._records.read(now, self._groups)
         if rows is not None:
-            self._take_over(rows)
-        young = sum(group.is_young(now, _START_WEIGHT_S) for group in self._groups.values())
-        self._free_starts = min(_STARTS_A_ROUND, self._max_starts - young)
+            self._take_over(rows, now)
+        for key in self._patrol.advance(now):
+            if key not in self._groups and (record := self._records.record(key, now)):
+                self._adopt(record, now)
+        self._launcher.tend()
+        if not self._launcher.warming:
+            self._starts.choose(self._groups.values(), now)
         for group in list(self._groups.values()):
             if now >= group.idle_until:
                 self._look_after(group, now)
         self._courier.tend(now)
         self._records.save(self._groups.values(), now)
+        self._let_rest()
         self._upkeep.tend(self._groups.values(), now)
         if self._bury:
-            bury_strangers(self._pids())
+            bury_strangers(self._pids() | self._launcher.helpers)
 
     def shut_down(self) -> None:
         """Ends all processes side by side: SIGTERM, ``stop_timeout_s``, SIGKILL."""
-        kill_at = self._clock() + self._settings.stop_timeout_s
+        now = self._clock()
+        kill_at, leave_at = now + self._settings.stop_timeout_s, float("inf")
+        self._launcher.close()
         for group in self._groups.values():
             group.end_all(kill_at=kill_at)
         self._courier.end(kill_at=kill_at)
         while left := self._pids():
-            now = self._clock()
-            if now > kill_at + _KILL_PATIENCE_S:
+            if now > leave_at:
                 _log.error("supervisor stopped; the kernel keeps the processes %s", sorted(left))
                 return
+            now = self._clock()
             for group in self._groups.values():
                 group.collect(now)
             self._courier.collect(now)
+            if now >= kill_at:  # only now SIGKILL was sent, however long this process itself has stood still
+                leave_at = min(leave_at, now + _KILL_PATIENCE_S)
             with suppress(StreamServerError):  # this is the way out already
                 self._beat()
             time.sleep(0.02)
+        self._tally.save(now=0.0, at_once=True)
         if self._bury:
             bury_strangers(left)
         _log.info("supervisor stopped; nothing of it runs")
@@ -188,24 +186,26 @@ class Supervisor:
         found = {member.process.pid for group in self._groups.values() for member in group.members.values()}
         return found | ({self._courier.member.process.pid} if self._courier.member else set())
 
-    def _take_over(self, rows: list[TaskRecord]) -> None:
+    def _take_over(self, rows: list[TaskRecord], now: float) -> None:
         first_time, self._rows_known = not self._rows_known, True
         if first_time:
-            remove_orphans(prepare_module.tasks_dir(self._settings), (record.key for record in rows))
+            folders.remove_orphans(prepare_module.tasks_dir(self._settings), self._records.first_keys)
+            self._tally.begin(self._records.first_keys)
         for record in rows:
             group = self._groups.get(record.key)
             if group is None:
-                self._adopt(record, first_time=first_time)
+                self._adopt(record, now, first_time=first_time)
             elif record.desired is not group.record.desired or record.revision != group.record.revision:
                 group.record, group.idle_until = record, 0.0
 
-    def _adopt(self, record: TaskRecord, *, first_time: bool) -> None:
+    def _adopt(self, record: TaskRecord, now: float, *, first_time: bool = False) -> None:
         """Takes a row over. At the first reading, what was alive starts anew and what failed gets one more try."""
         folder = prepare_module.tasks_dir(self._settings) / record.key
-        group = Group(record, folder, record.state, reason=record.reason, restarts=record.restarts)
+        group = Group(record, folder, record.state, record.reason, restarts=record.restarts, tally=self._tally)
+        group.start_at, group.asked_for = now, not first_time
         self._groups[record.key] = group
         if first_time:
-            tidy(folder)
+            folders.tidy(folder)
         if first_time and record.desired is Desired.RUNNING:
             if record.state is TaskState.FAILED:
                 self._change(group, TaskState.PENDING, f"tried again after a restart; before: {record.reason}")
@@ -213,10 +213,16 @@ class Supervisor:
                 group.restarts += 1  # its processes ended with the supervisor before this one
                 self._change(group, TaskState.PENDING, "the supervisor was started")
 
+    def _let_rest(self) -> None:
+        """Forgets the groups of tasks that are over and drained, once the store knows."""
+        for key in [key for key, group in self._groups.items() if group.rests and group.saved]:
+            del self._groups[key]
+
     def _look_after(self, group: Group, now: float) -> None:
         try:
             group.collect(now)
             if group.record.desired is Desired.DELETED and group.state is not TaskState.STOPPING:
+                group.rests = False
                 self._draining.begin(group, now)
                 self._change(group, TaskState.STOPPING, "deleted")
             self._steps[group.state](self, group, now)
@@ -231,14 +237,13 @@ class Supervisor:
 
     def _wait(self, group: Group, now: float) -> None:
         """PENDING or BACKOFF: starts when its time has come, nothing of it runs any more, and others leave room."""
-        if group.members or now < group.start_at or now < self._next_start_at or self._free_starts <= 0:
+        if not self._starts.is_turn_of(group):
             return
-        self._free_starts -= 1
-        self._next_start_at = now + _START_SPREAD_S * self._random()
+        group.asked_for = False
         self._change(group, TaskState.STARTING, group.reason if group.state is TaskState.BACKOFF else "")
         try:
-            make_folder(group.folder)
-            tidy(group.folder)
+            folders.make_folder(group.folder)
+            folders.tidy(group.folder)
             group.port = group.port or self._ports.take(above=group.above_port)
             failpoints.hit("start.chosen")
             launch = self._prepare(group.record, group.folder, port=group.port, settings=self._settings)
@@ -282,8 +287,9 @@ class Supervisor:
             self._update(group, now)
             group.start_waiting(self._launcher, self._clock())
             if group.is_ready(now):
+                group.settle()
                 group.history = group.history.became_healthy(now)
-                self._change(group, TaskState.RUNNING)
+                self._change(group, TaskState.RUNNING, group.reason if group.waits_for_disk else "")
 
     def _trouble(self, group: Group, now: float) -> bool:
         """Acts on what went wrong (or ended), if anything."""
@@ -323,6 +329,8 @@ class Supervisor:
         step = decide(group.history, event, now=now, jitter=self._random())
         group.history = step.history
         group.restarts += step.counted
+        if step.counted:
+            self._tally.follow(event)
         group.waits_for_disk = False
         if step.next_port:
             self._release_port(group, move_on=True)
@@ -337,7 +345,7 @@ class Supervisor:
 
     def _rest(self, group: Group, now: float) -> None:
         """FINISHED, FAILED or STOPPED: what was raised is still delivered; the port is free when the client is gone."""
-        self._draining.advance(group, now)
+        group.rests = self._draining.advance(group, now) is not None
         self._give_port_back(group)
 
     def _stop(self, group: Group, now: float) -> None:
@@ -348,7 +356,7 @@ class Supervisor:
             return
         failpoints.hit("stop.drained")
         try:
-            remove_folder(group.folder)
+            folders.remove_folder(group.folder)
         except OSError as e:
             _log.warning("%s: its folder cannot be removed now: %s", group.name, e)
             group.idle_until = now + _QUARANTINE_S
@@ -360,6 +368,7 @@ class Supervisor:
         failpoints.hit("stop.purged")
         self._change(group, TaskState.STOPPED, "deleted")
         del self._groups[group.record.key]
+        self._tally.forget(group.record.key)
 
     def _give_port_back(self, group: Group) -> None:
         if group.port and not group.members:

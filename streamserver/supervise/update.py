@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from streamserver.core.errors import NotUpdatableError
-from streamserver.core.extend_options import TASK_WIDE_KEYS
+from streamserver.core.extend_options import DEFAULT_GATE_HOLD_S, TASK_WIDE_KEYS
 from streamserver.core.settings import PROJECT_DIR, Settings
 from streamserver.graph.changes import obstacles
 from streamserver.graph.demo import Channel
 from streamserver.supervise.plan import Plan, plan
 
 _CURE = "use /task/create, which starts it anew"
-_USUAL = {"Loop": 1, "Fps": 25, "Transport": "auto"}
+_USUAL = {"Loop": 1, "Fps": 25, "Transport": "auto", "Gate": "off", "GateHold": DEFAULT_GATE_HOLD_S}
 """What the absence of such keys of ``Extend`` means."""
 
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from streamserver.core.arrays import FloatArray, ImageBgr
+from streamserver.core.picture import Pixels, Plane, Planes, size_wh_of
 
 _EPSILON = 1e-6
 """Keeps the side that fills the canvas from losing a pixel to rounding."""
@@ -49,6 +50,9 @@ class Letterbox:
         pad: grey value of what the picture does not cover.
         anchor: where the picture lies in the canvas.
         max_scale: pictures do not become larger than this many times.
+
+    Attributes:
+        covered: left, top, width and height of the latest picture in the canvas; around it all is padding.
     """
 
     def __init__(
@@ -64,25 +68,43 @@ class Letterbox:
         self._pad = pad
         self._anchor = anchor
         self._canvas: ImageBgr = np.full((size_wh[1], size_wh[0], 3), pad, dtype=np.uint8)
-        self._covered: tuple[int, int, int, int] | None = None
+        self.covered: tuple[int, int, int, int] | None = None
+        self._scaled: list[Plane] = []
+        self._merged: ImageBgr = np.empty((0, 0, 3), dtype=np.uint8)
 
-    def __call__(self, image_bgr: ImageBgr) -> tuple[ImageBgr, LetterboxMap]:
-        """Puts a picture of shape (height, width, 3) into the canvas.
+    def __call__(self, pixels: Pixels) -> tuple[ImageBgr, LetterboxMap]:
+        """Puts a picture, planes or BGR of shape (height, width, 3), into the canvas.
+
+        Of planes, only what is left after scaling is converted.
 
         Returns:
             The canvas, valid until the next call, and where the picture is in it.
         """
-        height, width = image_bgr.shape[:2]
+        width, height = size_wh_of(pixels)
         scale = min(self.size_wh[0] / width, self.size_wh[1] / height, self._max_scale)
         inner_w, inner_h = (max(1, int(side * scale + _EPSILON)) for side in (width, height))
         left, top = self._offset(inner_w, inner_h)
         covered = (left, top, inner_w, inner_h)
-        if covered != self._covered:
+        if covered != self.covered:
             self._canvas.fill(self._pad)
-            self._covered = covered
+            self.covered = covered
         view = self._canvas[top : top + inner_h, left : left + inner_w]
-        cv2.resize(image_bgr, (inner_w, inner_h), dst=view, interpolation=cv2.INTER_LINEAR)
+        if isinstance(pixels, Planes):
+            self._convert(pixels, view)
+        else:
+            cv2.resize(pixels, (inner_w, inner_h), dst=view, interpolation=cv2.INTER_LINEAR)
         return self._canvas, LetterboxMap((inner_w / width, inner_h / height), (left, top))
+
+    def _convert(self, planes: Planes, view: ImageBgr) -> None:
+        """Scales the planes to the size of ``view`` (height, width, 3), and writes their BGR there."""
+        if self._merged.shape != view.shape:
+            self._merged = np.empty_like(view, order="C")
+            self._scaled = [np.empty(view.shape[:2], dtype=np.uint8) for _ in range(3)]
+        inner_wh = (view.shape[1], view.shape[0])
+        for plane, scaled in zip((planes.y, planes.u, planes.v), self._scaled, strict=True):
+            cv2.resize(plane, inner_wh, dst=scaled, interpolation=cv2.INTER_LINEAR)
+        cv2.merge(self._scaled, dst=self._merged)
+        cv2.transform(self._merged, planes.bgr_matrix(), dst=view)
 
     def _offset(self, inner_w: int, inner_h: int) -> tuple[int, int]:
         if self._anchor == "top_left":

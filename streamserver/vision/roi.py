@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from streamserver.core.arrays import ImageBgr
+from streamserver.core.picture import Planes
+
+P = TypeVar("P", Planes, ImageBgr)
 
 _KEYS = ("left", "top", "width", "height")
 
@@ -33,9 +36,11 @@ class Roi:
                 raise ValueError(f"{key}: expected a number of pixels, got {number!r}")
         return cls(*(value[key] for key in _KEYS))
 
-    def crop(self, image_bgr: ImageBgr) -> ImageBgr:
+    def crop(self, pixels: P) -> P:
         """The part of the picture inside the rectangle, a view; empty where they do not meet."""
-        return image_bgr[self.top : self.top + self.height, self.left : self.left + self.width]
+        if isinstance(pixels, Planes):
+            return pixels.cut(self.left, self.top, self.width, self.height)
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height} at ({self.left}, {self.top})"

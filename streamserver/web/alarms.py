@@ -19,8 +19,8 @@ from streamserver.core.wire_errors import validate
 from streamserver.outbox import letters
 from streamserver.outbox.letters import DeadLetter
 from streamserver.store import TaskRecord
-from streamserver.web import services
-from streamserver.web.body import read_body
+from streamserver.web import audit, services
+from streamserver.web.body import read_address, read_body
 from streamserver.web.task_status import utc_text
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def replay() -> Response:
     """Makes dead letters due again; whoever delivers for their task takes them up within seconds."""
     max_bytes = services.current().settings.max_body_bytes
     wanted = parse_replay(read_body(max_bytes=max_bytes), max_bytes=max_bytes)
+    audit.about(wanted.task_id)
     problems: list[OutboxProblem] = []
     replayed = 0
     for record in _records(wanted.task_id):
@@ -63,23 +64,17 @@ def replay() -> Response:
 
 def _wanted() -> DeadRequest:
     if request.method == "GET":
-        given = {key: value for key, value in request.args.items() if key in ("TaskID", "After", "Limit")}
-        limit = given.get("Limit", "")
-        return validate(DeadRequest, given | ({"Limit": int(limit)} if _is_number(limit) else {}))
+        return validate(DeadRequest, read_address(("TaskID", "After", "Limit")))
     max_bytes = services.current().settings.max_body_bytes
     return parse_dead(read_body(max_bytes=max_bytes), max_bytes=max_bytes)
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 9
-
-
 def _records(task_id: str) -> Sequence[TaskRecord]:
     """Every row of the task, deleted ones included, or of all tasks."""
-    records = services.current().store.all()
+    store = services.current().store
     if not task_id:
-        return records
-    own = [record for record in records if record.task_id == task_id]
+        return store.all()
+    own = store.versions_of(task_id)
     if not own:
         raise TaskNotFoundError(f"no task has the TaskID {task_id!r}, nor has a deleted one dead letters")
     return own

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import IO
+from collections.abc import Iterable
+from typing import IO, Any
 
 from flask import request
 from gunicorn.http.errors import ParseException
@@ -25,14 +26,13 @@ def read_body(*, max_bytes: int) -> bytes:
 
     Raises:
         BodyTooLargeError: there is more than ``max_bytes``.
-        BadRequestError: the connection or its chunks broke, or a page of another site sent it.
+        BadRequestError: the connection or its chunks broke.
     """
     stream = get_input_stream(request.environ)
     try:
         body = _read(stream, max_bytes + 1)
         if len(body) <= max_bytes:
             _refuse_part(body)
-            _refuse_other_sites()
             return body
         left = _DRAINED_AT_MOST
         while left > 0 and (chunk := stream.read(_CHUNK)):
@@ -42,17 +42,22 @@ def read_body(*, max_bytes: int) -> bytes:
     raise too_large(max_bytes)
 
 
+def read_address(names: Iterable[str]) -> dict[str, Any]:
+    """What the address of the current request says under ``names``; whole numbers as such."""
+    given = {name: request.args[name] for name in names if name in request.args}
+    return {name: int(text) if _is_number(text) else text for name, text in given.items()}
+
+
+def _is_number(text: str) -> bool:
+    """Not so with zeros in front: 007 is a name."""
+    return text.isascii() and text.isdigit() and len(text) <= 9 and (text == "0" or text[0] != "0")
+
+
 def _refuse_part(body: bytes) -> None:
     """A connection that broke may have left a part that looks whole."""
     announced = request.content_length
     if announced is not None and len(body) < announced:
         raise BadRequestError(f"the body ended after {len(body)} of {announced} bytes", cure="send it whole")
-
-
-def _refuse_other_sites() -> None:
-    """A page that somebody opens on this machine can post to 127.0.0.1; browsers say so, programs say nothing."""
-    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise BadRequestError("a web page of another site sent this", cure="send it from a program, or from this site")
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

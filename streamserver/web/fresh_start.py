@@ -52,4 +52,4 @@ class FreshStarts:
         """
         logging.shutdown()
         self._environment[_VARIABLE] = " ".join(map(str, self._times))
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program again  # nosec B606

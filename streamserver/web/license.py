@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify
 
 from streamserver.core.license_request import parse_license
 from streamserver.core.replies import License, LicenseReply, LicenseResult
-from streamserver.web import services
+from streamserver.web import audit, services
 from streamserver.web.body import read_body
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ def license_for_keys() -> Response:
 
     settings = services.current().settings
     wanted = parse_license(read_body(max_bytes=settings.max_body_bytes), max_bytes=settings.max_body_bytes)
+    audit.about(wanted.app_key)
     content, public_key = issue(
         settings.state_path,
         app_key=wanted.app_key,

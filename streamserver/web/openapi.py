@@ -13,11 +13,15 @@ from streamserver.core.errors import StreamServerError
 from streamserver.core.examples import NEW_TASK_BODY, edited_body, line_only_body, without_drawings_body
 from streamserver.core.extend_options import ExtendOptions
 from streamserver.core.license_request import LicenseRequest
+from streamserver.core.list_request import ListRequest
+from streamserver.core.log_request import LogRequest
 from streamserver.core.messages import CreateRequest, TaskIdRequest
 from streamserver.core.replies import (
     DeadReply,
     LicenseReply,
     ListReply,
+    LogReply,
+    PageReply,
     QueryReply,
     ReplayReply,
     Reply,
@@ -26,10 +30,14 @@ from streamserver.core.replies import (
 )
 from streamserver.core.rule_options import RuleOptions
 from streamserver.core.snapshot_request import SnapshotRequest
+from streamserver.core.task_schema import with_nulls
 from streamserver.core.update_requests import UpdateRequest
+from streamserver.web.openapi_access import secured
 from streamserver.web.openapi_alarms import alarm_paths
 from streamserver.web.openapi_health import health_paths
 from streamserver.web.openapi_license import license_paths
+from streamserver.web.openapi_list import list_paths
+from streamserver.web.openapi_log import log_paths
 from streamserver.web.openapi_pictures import picture_paths
 
 _INTRODUCTION = (
@@ -51,6 +59,7 @@ _ENTRY_EXAMPLE: dict[str, Any] = {
     "Stalls": 0,
     "BrokenPackets": 0,
     "Stream": "h264 1920x1080 25 fps",
+    "Gate": "",
     "Fps": 8.33,
     "Frames": 2500,
     "Dropped": 0,
@@ -76,6 +85,10 @@ _ENTRY_EXAMPLE: dict[str, Any] = {
     ],
 }
 _SUCCESS: dict[str, Any] = {"Code": 0, "Msg": "success"}
+_REQUESTS = (
+    *(CreateRequest, UpdateRequest, TaskIdRequest, ListRequest, LogRequest, ExtendOptions, RuleOptions),
+    *(SnapshotRequest, DeadRequest, ReplayRequest, LicenseRequest),
+)
 
 
 def error_table() -> list[dict[str, Any]]:
@@ -90,13 +103,23 @@ def error_table() -> list[dict[str, Any]]:
 
 def build_document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": "stream-server", "version": __version__, "description": _INTRODUCTION},
         "paths": _paths(),
         "components": {"schemas": _schemas()},
         "x-error-codes": error_table(),
     }
+    return secured(document)
+
+
+def published_document() -> dict[str, Any]:
+    """The same, as programs get it: says of each optional key of a request that it may be ``null``."""
+    document = build_document()
+    _, requests = models_json_schema([(model, "validation") for model in _REQUESTS])
+    schemas = document["components"]["schemas"]
+    changed = {name: with_nulls(node) for name, node in schemas.items() if name in requests["$defs"]}
+    return {**document, "components": {**document["components"], "schemas": schemas | changed}}
 
 
 def _with_subclasses(kind: type[StreamServerError]) -> Iterator[type[StreamServerError]]:
@@ -107,24 +130,9 @@ def _with_subclasses(kind: type[StreamServerError]) -> Iterator[type[StreamServe
 
 
 def _schemas() -> dict[str, Any]:
-    incoming = [
-        (model, "validation")
-        for model in (
-            CreateRequest,
-            UpdateRequest,
-            TaskIdRequest,
-            ExtendOptions,
-            RuleOptions,
-            SnapshotRequest,
-            DeadRequest,
-            ReplayRequest,
-            LicenseRequest,
-        )
-    ]
-    outgoing = [
-        (model, "serialization")
-        for model in (Reply, WarnedReply, UpdateReply, QueryReply, ListReply, DeadReply, ReplayReply, LicenseReply)
-    ]
+    incoming = [(model, "validation") for model in _REQUESTS]
+    of_tasks = (Reply, WarnedReply, UpdateReply, QueryReply, ListReply, PageReply)
+    outgoing = [(model, "serialization") for model in (*of_tasks, LogReply, DeadReply, ReplayReply, LicenseReply)]
     _, content = models_json_schema([*incoming, *outgoing], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
     schemas: dict[str, Any] = content["$defs"]
     extend = schemas["Algorithm"]["properties"]["Extend"]
@@ -142,9 +150,7 @@ def _paths() -> dict[str, Any]:
     name = {"t1": _example("", {"TaskID": "t1"})}
     done = [_SUCCESS]
     queried = [_SUCCESS | {"Result": _ENTRY_EXAMPLE}, {"Code": 1, "Msg": "no task has the TaskID 't2'; see /task/list"}]
-    listed = [_SUCCESS | {"Result": [_ENTRY_EXAMPLE]}]
     query = _operation("How one task is doing", QUERY_TEXT, "QueryReply", queried)
-    listing = _operation("How all tasks are doing", LIST_TEXT, "ListReply", listed)
     parameter = {"name": "TaskID", "in": "query", "required": True, "schema": {"type": "string"}, "example": "t1"}
     refused = {"Code": 4002, "Msg": "$.Algorithm[0].Type: no algorithm has the number 9; this server has: 1 tripwire"}
     updated = _SUCCESS | {"Result": {"Revision": 2}, "Warnings": []}
@@ -175,7 +181,8 @@ def _paths() -> dict[str, Any]:
             "post": query | {"requestBody": _body("TaskIdRequest", name)},
             "get": query | {"parameters": [parameter]},
         },
-        "/task/list": {"post": listing, "get": listing},
+        **list_paths(_ENTRY_EXAMPLE),
+        **log_paths(),
         **picture_paths(),
         **alarm_paths(),
         **license_paths(),
@@ -197,7 +204,6 @@ DELETE_TEXT = (
     "that were raised are still delivered."
 )
 QUERY_TEXT = "Code is 0 while the task is meant to run, and 1 when it has ended (with Result) or is unknown (without)."
-LIST_TEXT = "All tasks, oldest first; those that ended stay in the list until they are deleted. The body is ignored."
 
 
 def _operation(summary: str, description: str, reply: str, examples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from streamserver.core.alarm_requests import DeadRequest
 
 DEAD_TEXT = (
@@ -55,7 +57,7 @@ def alarm_paths() -> dict[str, Any]:
     return {
         "/alarm/dead": {
             "post": dead | {"requestBody": _body("DeadRequest", listing, required=False)},
-            "get": dead | {"parameters": _parameters()},
+            "get": dead | {"parameters": parameters_of(DeadRequest)},
         },
         "/alarm/replay": {
             "post": _operation("Send dead letters again", REPLAY_TEXT, "ReplayReply", [_REPLAYED, _UNNAMED, _NONE])
@@ -64,15 +66,15 @@ def alarm_paths() -> dict[str, Any]:
     }
 
 
-def _parameters() -> list[dict[str, Any]]:
-    """The keys of ``DeadRequest``, as a query of the address."""
-    properties = DeadRequest.model_json_schema(by_alias=True)["properties"]
+def parameters_of(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The keys of a request that are all optional, as a query of the address."""
+    properties = model.model_json_schema(by_alias=True)["properties"]
     return [
         {
             "name": name,
             "in": "query",
             "required": False,
-            "schema": {key: node[key] for key in ("type", "minimum", "maximum", "default") if key in node},
+            "schema": {key: node[key] for key in ("type", "enum", "minimum", "maximum", "default") if key in node},
             "description": node["description"],
             "example": node["examples"][0],
         }

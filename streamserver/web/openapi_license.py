@@ -13,7 +13,7 @@ LICENSE_TEXT = (
 
 _KEYS = {
     "app_key": "08c2245afbff8310636c72d2",
-    "app_secret": "73bcddd6360b32e9b216e2a02ab42f449a5e55acd22fa82db3f88a836cc2e508",
+    "app_secret": "73bcddd6360b32e9b216e2a02ab42f449a5e55acd22fa82db3f88a836cc2e508",  # nosec B105 - an example
     "service_key": "b92ca9bad1e5400b670293d6",
 }
 _GRANTED: dict[str, Any] = {

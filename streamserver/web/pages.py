@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,16 +12,17 @@ from flask import Blueprint, Response, jsonify, redirect, render_template
 from werkzeug.wrappers import Response as AnyResponse
 
 from streamserver.core.wire_errors import expected_text
-from streamserver.web.openapi import build_document
+from streamserver.web.openapi import build_document, published_document
 
 blueprint = Blueprint("pages", __name__, template_folder="templates")
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 _SHOWN = ("CreateRequest", "ExtendOptions", "RuleOptions", "TaskEntry", "DeadRequest", "ReplayRequest", "DeadAlarm")
 """The schemas whose keys the page lists."""
 
 _document = cache(build_document)
+_published = cache(published_document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def root() -> AnyResponse:
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """The OpenAPI document."""
-    return jsonify(_document())
+    return jsonify(_published())
 
 
 @blueprint.get("/docs")
@@ -52,8 +54,9 @@ def docs() -> Response:
     document = _document()
     schemas = document["components"]["schemas"]
     tables = {name: list(rows_of(schemas[name], schemas)) for name in _SHOWN}
-    page = Response(render_template("docs.html", document=document, tables=tables), mimetype="text/html")
-    page.headers["Content-Security-Policy"] = _POLICY
+    nonce = secrets.token_urlsafe(16)
+    page = Response(render_template("docs.html", document=document, tables=tables, nonce=nonce), mimetype="text/html")
+    page.headers["Content-Security-Policy"] = _POLICY.format(nonce=nonce)
     return page
 
 

@@ -15,6 +15,7 @@ from flask import Blueprint, Response, request
 
 from streamserver.core.errors import BadRequestError, PreviewError, TaskNotFoundError, TaskNotRunningError
 from streamserver.core.messages import TaskIdRequest
+from streamserver.core.outgoing import Policy
 from streamserver.core.preview import (
     DEFAULT_FPS,
     DEFAULT_WIDTH,
@@ -92,6 +93,7 @@ def snapshot_of_address() -> Response:
         read_body(max_bytes=settings.max_body_bytes),
         max_bytes=settings.max_body_bytes,
         source_exists=services.is_readable_file,
+        policy=Policy.from_settings(settings),
     )
     return _jpeg(take_picture({**source, "decoder": settings.decoder}, settings, waits=stays(request.environ)))
 

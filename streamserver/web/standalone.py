@@ -20,46 +20,56 @@ from functools import partial
 from pathlib import Path
 
 from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
 
-from streamserver.core import exitcodes, logs
+from streamserver.core import exitcodes, logs, tls
 from streamserver.core import settings as settings_module
 from streamserver.core.errors import ConfigError, PortError, StateLostError, StoreDamagedError, StreamServerError
+from streamserver.core.processes import harden
+from streamserver.core.setting_options import OptionParser, add_settings, given_settings, strange_variables
 from streamserver.core.settings import Settings
 from streamserver.store import TaskStore, store_url
-from streamserver.supervise import lock
+from streamserver.supervise import folders, lock
+from streamserver.web import places
 from streamserver.web.fresh_start import MOST, WITHIN_S, FreshStarts
+from streamserver.web.plain_server import PlainServer
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 128
-_IDLE_TIMEOUT_S = 30.0
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; ``None`` stands for that of this process."""
-    parser = argparse.ArgumentParser(prog="server.py", description="stream-server: tasks in, alarms out")
-    parser.add_argument("--stream_path", help="a sophon-stream tree whose samples/build/main is to be the engine")
+    parser = OptionParser(
+        prog="server.py",
+        usage="server.py [--config FILE] [--port 8001] [--NAME VALUE …]",
+        description="stream-server: tasks in, alarms out",
+    )
     parser.add_argument(
         "--is_single_process", help="accepted for old scripts and ignored: each task has its own engine"
     )
-    parser.add_argument("--host", help="address to listen on")
-    parser.add_argument("--port", help="port to listen on")
-    parser.add_argument("--state_dir", help="folder for tasks, logs and the database")
     parser.add_argument("--config", type=Path, help="settings file instead of configs/server.yaml")
+    add_settings(parser)
     return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace, create_app: Callable[[Settings], Flask]) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
+    harden()
     fresh_starts = FreshStarts()
     try:
         settings = _settings(options)
         logs.configure(level=settings.log_level, role="server")
+        for warning in strange_variables(os.environ):
+            log.warning("%s", warning)
         if options.is_single_process not in (None, "0"):
             log.warning("--is_single_process is ignored: each task has its own engine")
+        pair = tls.files(settings)
         with listen(settings.host, settings.port) as listener:
-            exit_code = _serve(settings, create_app(settings), listener)
+            app = create_app(settings)  # says what is wrong with the state folder, in one line
+            logs.configure_file(settings, settings.state_path, "server", console=True)
+            folders.tighten(settings.state_path)
+            exit_code = _serve(settings, app, listener, tls.Certificate(*pair) if pair else None)
     except PortError as e:
         return _refuse(e, exitcodes.PORT_TAKEN)
     except ConfigError as e:
@@ -114,25 +124,14 @@ def _bind_error(host: str, port: int, error: OSError) -> StreamServerError:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    names = ("stream_path", "host", "port", "state_dir")
     if options.config is not None and not options.config.is_file():
         raise ConfigError(f"--config: there is no file '{options.config}'", cure="correct the path")
-    given = {name: getattr(options, name) for name in names}
-    return settings_module.load(file=options.config, options=given)
+    return settings_module.load(file=options.config, options=given_settings(options))
 
 
 def _refuse(error: StreamServerError, exit_code: int) -> int:
     sys.stderr.write(f"server.py: {error}\n")
     return exit_code
-
-
-class _Handler(WSGIRequestHandler):
-    """Drops connections that say nothing for long, and keeps no access log."""
-
-    timeout = _IDLE_TIMEOUT_S
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """The tasks' own log lines say more."""
 
 
 class _Ended:
@@ -164,13 +163,13 @@ class _Ended:
         os.read(self._reader, 1)
 
 
-def _serve(settings: Settings, app: Flask, listener: socket.socket) -> int:
+def _serve(settings: Settings, app: Flask, listener: socket.socket, certificate: tls.Certificate | None) -> int:
     """Runs web server and supervisor in threads until a signal comes or one of them ends by itself."""
     ended, stop = _Ended(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ended.ask)
-    host, port = listener.getsockname()[:2]
-    web = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
+    port = listener.getsockname()[1]
+    web = PlainServer(listener, app, most=places.connections(), certificate=certificate)
     threads = [threading.Thread(target=_until_end, args=(web.serve_forever, ended), name="web")]
     held = _lock(settings)
     with held or nullcontext():
@@ -179,7 +178,7 @@ def _serve(settings: Settings, app: Flask, listener: socket.socket) -> int:
             threads.append(threading.Thread(target=_until_end, args=(run, ended), name="supervisor"))
         for thread in threads:
             thread.start()
-        log.info("listening on http://%s:%d, manual at /docs", settings.host, port)
+        log.info("listening on %s://%s:%d, manual at /docs", "https" if certificate else "http", settings.host, port)
         ended.wait()
         crashed = list(ended.threads)
         web.shutdown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 from streamserver.core.replies import AlgorithmStatus, TaskEntry
@@ -23,7 +24,7 @@ _LONGEST_SILENCE_S = 3600.0
 StatusT = TypeVar("StatusT", EngineStatus, ClientStatus)
 
 
-def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]) -> TaskEntry:
+def entry_of(record: TaskRecord, *, folder: str, settings: Settings, names: Mapping[int, str]) -> TaskEntry:
     """What list and query say of a task.
 
     Counts come from any status file of this run. What is true only at the moment (source, rate) is told only while the
@@ -32,13 +33,14 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
 
     Args:
         record: the task's row.
+        folder: the task's folder.
         settings: the server's settings.
         names: the algorithms, name by number.
     """
     register_request(record.request)  # a task may be older than this process
-    folder = settings.state_path / "tasks" / record.key
-    client = _of_this_run(ClientStatus.read(folder / CLIENT_FILE), record) or ClientStatus()
-    engine = _of_this_run(EngineStatus.read(folder / ENGINE_FILE), record) or EngineStatus(frames=client.received)
+    client = _of_this_run(ClientStatus.read(Path(f"{folder}/{CLIENT_FILE}")), record) or ClientStatus()
+    engine = _of_this_run(EngineStatus.read(Path(f"{folder}/{ENGINE_FILE}")), record)
+    engine = engine or EngineStatus(frames=client.received)
     running = record.state is TaskState.RUNNING
     silent_s = time.monotonic() - engine.beat
     fresh = running and 0 <= silent_s <= min(_FRESH_S, settings.heartbeat_timeout_s)
@@ -55,6 +57,7 @@ def entry_of(record: TaskRecord, *, settings: Settings, names: Mapping[int, str]
         Stalls=engine.stalls,
         BrokenPackets=engine.broken,
         Stream=engine.stream,
+        Gate=engine.gate if fresh else "",
         Fps=round(engine.fps, 2) if fresh else 0.0,
         Frames=engine.frames,
         Dropped=engine.dropped,

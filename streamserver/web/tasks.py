@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, request
 
 from streamserver.core import failpoints
 from streamserver.core.errors import (
@@ -17,6 +17,7 @@ from streamserver.core.errors import (
     TaskNotFoundError,
     TaskNotRunningError,
 )
+from streamserver.core.list_request import LIST_KEYS, list_request, parse_list
 from streamserver.core.messages import (
     CreateRequest,
     TaskIdRequest,
@@ -26,15 +27,25 @@ from streamserver.core.messages import (
     slips_of,
     spec_hash,
 )
-from streamserver.core.replies import ListReply, QueryReply, Reply, TaskEntry, Updated, UpdateReply, WarnedReply
+from streamserver.core.outgoing import Policy
+from streamserver.core.replies import (
+    ListReply,
+    PageReply,
+    QueryReply,
+    Reply,
+    TaskEntry,
+    Updated,
+    UpdateReply,
+    WarnedReply,
+)
 from streamserver.core.secrets import register_request
-from streamserver.core.states import ALIVE
+from streamserver.core.states import ALIVE, TaskState
 from streamserver.core.update_requests import UpdateRequest, merged, parse_update
 from streamserver.core.wire_errors import validate
 from streamserver.durable.disk import shortage
 from streamserver.store import TaskRecord
-from streamserver.web import errors, services
-from streamserver.web.body import read_body
+from streamserver.web import audit, errors, services
+from streamserver.web.body import read_address, read_body
 from streamserver.web.task_status import entry_of, utc_text
 
 log = logging.getLogger(__name__)
@@ -51,6 +62,7 @@ def create() -> Response:
     at_hand = services.current()
     settings = at_hand.settings
     accepted = _parse(read_body(max_bytes=settings.max_body_bytes), max_bytes=settings.max_body_bytes)
+    audit.about(accepted.task_id)
     if full := shortage(settings.state_path, settings.disk_reserve_mb):
         raise DiskFullError(full)
     content = canonical(accepted)
@@ -59,6 +71,7 @@ def create() -> Response:
         failpoints.hit("accept.checked")
         record, created = at_hand.store.create(accepted.task_id, accepted.input_src.src_id, content, spec_hash(content))
     log.info("task %r %s as %s", accepted.task_id, "accepted" if created else "is unchanged", record.key)
+    audit.about(accepted.task_id, unchanged=not created)
     slips = slips_of(accepted)
     return _json(WarnedReply(Warnings=slips) if slips else Reply())
 
@@ -68,6 +81,7 @@ def update() -> Response:
     """Wants a running task to go on with other rules or report addresses; answers once that is on the disk."""
     max_bytes = services.current().settings.max_body_bytes
     wanted = parse_update(read_body(max_bytes=max_bytes), max_bytes=max_bytes)
+    audit.about(wanted.task_id)
     with _in_turn():
         while (reply := _updated(wanted)) is None:
             log.info("task %r was changed meanwhile; its update is checked again", wanted.task_id)
@@ -79,6 +93,7 @@ def delete() -> Response:
     """Wants a task gone: by its TaskID, else by the SrcID of its source (application-web sends either)."""
     store = services.current().store
     name = _posted_name()
+    audit.about(name)
     if not store.delete(name):
         name = _only_task_of(name).task_id
         if not store.delete(name):
@@ -102,10 +117,15 @@ def query() -> Response:
 
 @blueprint.route("/list", methods=["POST", "GET"], endpoint="list")
 def list_tasks() -> Response:
-    """Tells how all tasks are doing; the body says nothing, and may be anything."""
-    at_hand = services.current()
-    read_body(max_bytes=at_hand.settings.max_body_bytes)
-    return _json(ListReply(Result=_entries(at_hand.store.list())))
+    """Tells how tasks are doing: a page of them where one is asked for, else all, whatever the body is."""
+    store, max_bytes = services.current().store, services.current().settings.max_body_bytes
+    body = read_body(max_bytes=max_bytes)
+    wanted = parse_list(body, max_bytes=max_bytes) or list_request(read_address(LIST_KEYS))
+    if wanted is None:
+        return _json(ListReply(Result=_entries(store.list())))
+    state = TaskState(wanted.state) if wanted.state else None
+    page = store.page(limit=wanted.limit, after=wanted.after, prefix=wanted.prefix, state=state)
+    return _json(PageReply(Result=_entries(page.records), Total=page.total, More=page.more))
 
 
 def _updated(wanted: UpdateRequest) -> UpdateReply | None:
@@ -121,6 +141,7 @@ def _updated(wanted: UpdateRequest) -> UpdateReply | None:
     accepted = _parse(body, max_bytes=len(body))
     content, slips = canonical(accepted), slips_of(accepted)
     if content == record.request:
+        audit.about(wanted.task_id, unchanged=True)
         return UpdateReply(Result=Updated(Revision=record.revision), Warnings=slips)
     at_hand.check_update(record.request, content, at_hand.settings)
     if full := shortage(at_hand.settings.state_path, at_hand.settings.disk_reserve_mb):
@@ -141,6 +162,7 @@ def _parse(body: bytes, *, max_bytes: int) -> CreateRequest:
         events_kept_locally=bool(at_hand.settings.event_dir),
         source_exists=services.is_readable_file,
         foreign_engine=at_hand.settings.engine_binary is not None,
+        policy=Policy.from_settings(at_hand.settings),
     )
 
 
@@ -189,7 +211,8 @@ def _entries(records: Sequence[TaskRecord]) -> list[TaskEntry]:
     except SampleError:
         log.exception("the names of the algorithms cannot be read; they are left out")
         names = {}
-    return [entry_of(record, settings=at_hand.settings, names=names) for record in records]
+    settings, folder = at_hand.settings, at_hand.settings.state_path / "tasks"
+    return [entry_of(record, folder=f"{folder}/{record.key}", settings=settings, names=names) for record in records]
 
 
 def _ended(record: TaskRecord, reason: str) -> TaskNotRunningError:
@@ -201,4 +224,4 @@ def _ended(record: TaskRecord, reason: str) -> TaskNotRunningError:
 
 
 def _json(reply: Reply) -> Response:
-    return jsonify(reply.model_dump(by_alias=True))
+    return current_app.response_class(reply.model_dump_json(by_alias=True), mimetype="application/json")

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from streamserver.core import exitcodes, logs, settings
 from streamserver.core.errors import StreamServerError
+from streamserver.core.files import read_json
 from streamserver.core.processes import die_with_starter
 
 DEFAULT_DEMO = "demo.json"
@@ -60,16 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     task_dir: Path | None = options.task_dir
     if task_dir is not None:
-        for folder in ("logs", "run"):
-            (task_dir / folder).mkdir(parents=True, exist_ok=True)
+        (task_dir / "run").mkdir(parents=True, exist_ok=True)
     try:
         values = settings.load()
     except StreamServerError as e:
         sys.stderr.write(f"{e}\n")
         return exitcodes.USAGE
-    log_file = task_dir / "logs" / "engine.log" if task_dir else None
-    logs.configure(level=values.log_level, file=log_file, role="engine", hold_repeats=True)
+    if task_dir is None:
+        logs.configure(level=values.log_level, role="engine", hold_repeats=True)
+    else:
+        logs.configure_file(values, task_dir, "engine", task=_task_id(task_dir), hold_repeats=True)
     return _run(options, values)
+
+
+def _task_id(task_dir: Path) -> str:
+    request = read_json(task_dir / "request.json")
+    return str(request.get("TaskID", "")) if isinstance(request, dict) else ""
 
 
 def _run(options: argparse.Namespace, values: settings.Settings) -> int:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from streamserver.core.counters import inference_times
 from streamserver.core.secrets import hide
 from streamserver.core.source_monitor import SourceReport
 from streamserver.core.states import SourceState
@@ -66,14 +67,16 @@ class Heartbeat:
         self.start_loop = max(0, previous.loop - 1) if previous and continues else 0
 
     def beat(self, snapshot: Snapshot | None, hung: str = "") -> None:
-        """Writes the status when it is due; an engine that hangs does not beat, so that it is found and ended.
+        """Writes the status when it is due, and at once when the engine is ready and when it has its first frame.
+
+        An engine that hangs does not beat, so that it is found and ended.
 
         Args:
             snapshot: how the engine does; ``None`` before it is built.
             hung: which part hangs, in words; empty if none does.
         """
         now = self._clock()
-        if now < self._next_beat:
+        if now < self._next_beat and not self._has_begun(snapshot):
             return
         self._next_beat = now + BEAT_INTERVAL_S
         if hung and not self._silent:
@@ -81,6 +84,13 @@ class Heartbeat:
         self._silent = bool(hung)
         if not hung:
             self._write(snapshot)
+
+    def _has_begun(self, snapshot: Snapshot | None) -> bool:
+        """True when the engine is ready, or has a frame, for the first time: somebody waits for that."""
+        if snapshot is None:
+            return False
+        first_frame = snapshot.frames > 0 and self._status.frames == self._frames_before
+        return first_frame or (snapshot.ready and not self._status.ready)
 
     def tell(self, revision: int, problem: str) -> None:
         """Notes which revision of the task runs, and why not the newest."""
@@ -102,6 +112,7 @@ class Heartbeat:
             self._take(snapshot.source)
             status.detector = snapshot.detector
             status.left_out = dict(snapshot.left_out)
+            status.inference = inference_times.told()
             status.fps = self._fps.update(self._clock(), snapshot.frames)
         if self._path is not None:
             try:
@@ -118,17 +129,16 @@ class Heartbeat:
         status.source, status.source_reason = str(source.state), hide(source.reason)
         status.frame_age_s = -1.0 if source.frame_age_s is None else round(source.frame_age_s, 2)
         status.reconnects, status.stalls, status.broken = source.reconnects, source.stalls, source.broken
-        status.stream = source.stream
+        status.reconnect_reasons = dict(source.reconnect_reasons)
+        status.stream, status.gate = source.stream, source.gate
 
     def _log_change(self, source: SourceReport) -> None:
-        """Logs another state or another reason once; a number in a reason that only grows makes it no other."""
+        """Logs once what the reader does not log itself: a stall, and its end without a new connection."""
         said = (source.state, _NUMBERS.sub("", source.reason))
         before, self._said = self._said, said
         if said == before:
             return
-        troubled = {SourceState.RECONNECTING, SourceState.STALLED}
-        level = (
-            logging.WARNING if source.state in troubled else logging.INFO if before[0] in troubled else logging.DEBUG
-        )
+        stalled = SourceState.STALLED
+        level = logging.WARNING if source.state is stalled else logging.INFO if before[0] is stalled else logging.DEBUG
         reason = f": {hide(source.reason)}" if source.reason else ""
         logger.log(level, "the source is %s%s", source.state, reason)

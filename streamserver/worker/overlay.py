@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from streamserver.core.arrays import ImageBgr
 from streamserver.core.errors import ConfigError
+from streamserver.core.model_address import ModelAddress, is_model_address
 from streamserver.elements._places import places_of
 from streamserver.graph.demo import Channel
 from streamserver.graph.model import DETECTORS, Graph, Node
@@ -104,10 +105,15 @@ def _names_in_file(configure: Mapping[str, object], base_dir: Path) -> tuple[str
 
 def _names_of_model(node: Node) -> tuple[str, ...]:
     """What configs/models.yaml says of the file, or of the one that stands in for it."""
-    file = PurePath(str(node.configure.get("model_path", ""))).name
+    text = str(node.configure.get("model_path", ""))
     registry = _registry()
-    rule = registry.bmodel_rule(file)
-    entry = registry.by_file(file) or (registry.models.get(rule.model) if rule else None)
+    if is_model_address(text):
+        entry = registry.by_address(ModelAddress.from_text(text))
+    else:
+        file = PurePath(text).name
+        rule = registry.bmodel_rule(file)
+        known = rule.model if rule else text
+        entry = registry.by_file(file) or registry.models.get(known)
     return entry.labels if entry else ()
 
 

@@ -43,7 +43,7 @@ class House:
         ]
         self.server = AppServer("127.0.0.1", 0, create_app(self.sessions), max_body_bytes=1_000_000)
         self.server.start()
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
 
     def send(self, body: bytes, path: str = "/flask_test/0", method: str = "POST") -> tuple[int, Any]:
         self.connection.request(method, path, body)
@@ -110,6 +110,14 @@ def test_a_message_that_brings_its_picture_is_reported_at_once(house: House) -> 
     [alarm] = house.alarms()
     assert [event["Box"]["LeftTopX"] for event in alarm["AnalyzeEvents"]] == [70, 80]
     assert alarm["AnalyzeEvents"][0]["Extend"]["step"] == 2  # frame 6 of an interval of 3
+
+
+def test_pictures_of_events_that_came_in_vain_are_told_of_and_only_those(house: House) -> None:
+    foreseen: dict[str, Any] = {"mEvents": [], "mEventPictures": []}
+    assert house.post(with_pictures(message(6)) | foreseen) == {**TAKEN, "pictures": False}
+    wanted = with_pictures(message(7, [7])) | foreseen
+    assert [house.post(wanted), house.post(wanted)] == [TAKEN, TAKEN]
+    assert house.post(message(8, picture=PICTURE, sequence=None)) == TAKEN, "a binary always brings its picture"
 
 
 def test_a_message_that_comes_twice_is_answered_again_and_not_counted_again(house: House) -> None:
@@ -289,7 +297,7 @@ def test_many_threads_get_their_frames_through(house: House) -> None:
     failed: list[Any] = []
 
     def send(start: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", house.server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", house.server.port, timeout=60)
         for frame_id in range(start, start + 25):
             connection.request("POST", "/flask_test/0", json.dumps(with_pictures(message(frame_id, [7]))))
             reply = json.loads(connection.getresponse().read())
@@ -321,7 +329,7 @@ def test_one_connection_serves_many_frames(house: House) -> None:
 
 
 def raw(house: House, request: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", house.server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", house.server.port), timeout=60) as sock:
         sock.sendall(request)
         reply = b""
         while chunk := sock.recv(65_536):
@@ -359,7 +367,7 @@ def test_what_a_binary_sends_is_understood(house: House) -> None:
 
 @pytest.mark.parametrize("request_", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"POST /flask_test/ HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf"])  # fmt: skip  # noqa: E501
 def test_noise_on_the_port_harms_nobody(house: House, request_: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", house.server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", house.server.port), timeout=60) as sock:
         sock.sendall(request_)
     assert house.post(message(0)) == TAKEN
 
@@ -379,3 +387,11 @@ def test_a_port_that_is_taken_and_an_address_that_is_not_ours_are_told_apart(hou
         AppServer("127.0.0.1", house.server.port, app, max_body_bytes=1)
     with pytest.raises(ConfigError, match=r"cannot listen on '192\.0\.2\.1'"):
         AppServer("192.0.2.1", 0, app, max_body_bytes=1)
+
+
+@pytest.mark.parametrize("field", [b"Origin: http://127.0.0.1", b"Origin: null", b"Sec-Fetch-Site: cross-site"])
+def test_no_web_page_can_forge_frames(house: House, field: bytes) -> None:
+    frame = json.dumps(message(6, [7], picture=PICTURE, sequence=None)).encode()
+    head = b"POST /flask_test/0 HTTP/1.1\r\nContent-Type: text/plain\r\n%s\r\nContent-Length: %d\r\n\r\n"
+    assert raw(house, head % (field, len(frame)) + frame).startswith(b"HTTP/1.1 403")
+    assert house.alarms() == []

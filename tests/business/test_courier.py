@@ -22,7 +22,8 @@ from streamserver.core.leftovers import Drained, forget_drained, mark_drained, r
 from streamserver.core.status import ClientStatus, CourierStatus
 from streamserver.outbox.box import Limits, NewEvent, Outbox
 from streamserver.outbox.letters import replay
-from tests.business.support import REPOSITORY, free_port, receiver, start, wait_until
+from tests.business.support import REPOSITORY, receiver, start, wait_until
+from tests.servers.ports import free_port
 
 PATIENCE_S = 60.0
 COMMAND = [sys.executable, "-m", "streamserver.business.courier"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from streamserver.business import breaker
 from streamserver.business.delivery import RECEIVERS_DIR, make_reporter
 from streamserver.business.receiver import Receiver
 from streamserver.business.reporter import Reporter
@@ -18,8 +19,9 @@ from streamserver.core.secrets import hide
 from streamserver.core.settings import Settings
 from streamserver.outbox.box import NewEvent, Outbox
 from tests.business.stepping import Address, Clock, body
-from tests.business.support import free_port, receiver, wait_until
+from tests.business.support import receiver, wait_until
 from tests.chaos.receivers import Mode, receivers
+from tests.servers.ports import free_port
 
 FULL_BODY = b'[{"TaskID":"t","FrameIndex":1,"SceneImageBase64":"%s","AnalyzeEvents":[{"ImageBase64":"","Box":{}}]}]' % (
     b"QUJD" * 17_000
@@ -82,20 +84,24 @@ def test_what_is_added_is_delivered(stack: ExitStack, outbox: Outbox, tmp_path: 
 
 
 def test_threads_are_there_only_while_they_have_something_to_do(outbox: Outbox) -> None:
-    before, clock, slow = threading.active_count(), Clock(), Slow()
+    before, clock, slow = set(threading.enumerate()), Clock(), Slow()
+
+    def new() -> int:
+        return len(set(threading.enumerate()) - before)
+
     reporter = Reporter(outbox, [Receiver("slow", lambda: slow)], clock=clock)
-    assert threading.active_count() == before
+    assert new() == 0
     reporter.start()
     add(outbox, *range(10))
     reporter.wake()
     for _ in range(4):
         slow.begun.acquire()
-    assert threading.active_count() == before + 5
+    assert new() == 5
     slow.allowed.set()
     wait_until(lambda: outbox.counters.delivered == 10, what="all are delivered")
     clock.now += 60
     reporter.wake()
-    wait_until(lambda: threading.active_count() == before + 1, what="the others have ended")
+    wait_until(lambda: new() == 1, what="the others have ended")
     assert reporter.stop(20.0)
 
 
@@ -163,8 +169,13 @@ def test_a_sink_that_breaks_counts_as_failed(outbox: Outbox, caplog: pytest.LogC
 
 
 def test_nobody_is_there_then_somebody_is(
-    stack: ExitStack, outbox: Outbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    stack: ExitStack,
+    outbox: Outbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(breaker, "PATIENCE_S", 60.0)  # what is late goes to another address, too: a second copy
     caplog.set_level(logging.INFO)
     several = stack.enter_context(receivers(2))
     for one in several:
@@ -172,7 +183,7 @@ def test_nobody_is_there_then_somebody_is(
     reporter = begin(stack, outbox, several.urls, tmp_path)
     add_full(outbox, 50)
     reporter.wake()
-    wait_until(lambda: reporter.outage and "Refused" in reporter.last_error, what="the outage is known")
+    wait_until(lambda: reporter.outage and "refused" in reporter.last_error, what="the outage is known")
     several.set_mode(Mode.TAKE)
     wait_until(lambda: outbox.counters.delivered == 50, what="all are delivered")
     assert set(several.counts().values()) == {1}
@@ -180,17 +191,32 @@ def test_nobody_is_there_then_somebody_is(
     assert "is left out for now" in caplog.text and "takes alarms again" in caplog.text
 
 
+def test_an_outage_of_the_only_address_is_one_line(
+    stack: ExitStack, outbox: Outbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reporter = begin(stack, outbox, [f"http://127.0.0.1:{free_port()}/up"], tmp_path)
+    outbox.add([NewEvent(algorithm=0, body=FULL_BODY)])
+    reporter.wake()
+    wait_until(lambda: "they wait in the outbox" in caplog.text, what="the outage is told")
+    assert "is left out for now" not in caplog.text
+    assert "the connection was refused; is the receiver running, and the port right?" in caplog.text
+
+
 @pytest.mark.parametrize("mode", [Mode.TRICKLE, Mode.CLOSE, Mode.UNAVAILABLE])
-def test_one_of_three_misbehaves(stack: ExitStack, outbox: Outbox, tmp_path: Path, mode: Mode) -> None:
+def test_one_of_three_misbehaves(
+    stack: ExitStack, outbox: Outbox, tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "FIRST_PROBE_S", 600.0)  # else it is probed as often as the test takes long
+    monkeypatch.setattr(breaker, "LONGEST_PROBE_S", 600.0)
     several = stack.enter_context(receivers(3))
     several[1].mode = mode
-    reporter = begin(stack, outbox, several.urls, tmp_path)
+    reporter = begin(stack, outbox, several.urls, tmp_path, report_timeout_s=300)
     for _ in range(20):
         add_full(outbox, 3)
         reporter.wake()
     wait_until(lambda: outbox.counters.delivered == 60, what="all are delivered")
     assert len(several.ids()) == 60 and several[1].posts <= 4 + 3
-    assert reporter.stop(5.0), "what it does not answer keeps nobody"
+    assert reporter.stop(20.0), "what it does not answer keeps nobody"
 
 
 def test_what_application_web_refuses_is_tried_again(stack: ExitStack, outbox: Outbox, tmp_path: Path) -> None:
@@ -200,6 +226,7 @@ def test_what_application_web_refuses_is_tried_again(stack: ExitStack, outbox: O
     add_full(outbox, 2)
     reporter.wake()
     wait_until(lambda: "参数错误" in reporter.last_error, what="it is refused")
+    wait_until(lambda: several[0].posts >= 2, what="both have been asked for, with the same answer")
     assert not reporter.outage and outbox.counters.pending == 2
     several[0].mode = Mode.TAKE
     reporter.hurry()

@@ -20,7 +20,9 @@ from tests.e2e.harness import Server
 PATIENCE_S = 240.0
 """How long anything may take to come back; 2 s is usual on a quiet machine."""
 
-_POLL_S = 0.05
+_POLL_S = 0.1
+"""Each look costs the server that it asks some milliseconds."""
+
 _OVER = ("RUNNING", "FINISHED")
 
 

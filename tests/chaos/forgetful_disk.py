@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "shim" / "undo.c"
@@ -161,16 +162,25 @@ class ForgetfulDisk:
 
 
 def build(folder: Path) -> Path:
-    """Compiles the shim into ``folder``.
+    """Puts the shim into ``folder``.
 
     Raises:
         subprocess.CalledProcessError: the compiler refuses.
     """
     library = folder / "undo.so"
     if not library.exists():
-        flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run(["gcc", *flags, "-o", str(library), str(SOURCE), "-ldl"], check=True)
+        library.write_bytes(_compiled())
     return library
+
+
+@cache
+def _compiled() -> bytes:
+    """The shim, compiled once for all disks of a process."""
+    flags = ["-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "undo.so"
+        subprocess.run(["gcc", *flags, "-o", str(library), str(SOURCE), "-ldl"], check=True)
+        return library.read_bytes()
 
 
 def kill_all(pids: Callable[[], Iterable[int]]) -> None:
@@ -198,8 +208,9 @@ def _read_notes(journal: Path) -> Iterator[_Note]:
         if not sound or end > len(content):  # the process was killed while it wrote this, and changed nothing
             at += len(magic)
             continue
-        path = content[at + _HEAD.size :][:path_len]
-        other = content[at + _HEAD.size + path_len :][:other_len]
+        begin = at + _HEAD.size
+        path = content[begin : begin + path_len]
+        other = content[begin + path_len : begin + path_len + other_len]
         data = content[end - data_len : end]
         yield _Note(at, chr(kind), inode, offset, length, old_size, grave, os.fsdecode(path), os.fsdecode(other), data)
         at = end

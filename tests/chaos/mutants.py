@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,14 @@ def copy_of(project: Path, folder: Path) -> Path:
     """A copy of the tree that can be run, without what is large or not part of it."""
 
     def left_out(path: str, names: list[str]) -> set[str]:
-        caches = {name for name in names if name == "__pycache__" or name.endswith("_cache")}
+        caches = {name for name in names if name.endswith("_cache")}  # compiled modules save each tree a second or two
         return caches | (_LEFT_OUT & set(names) if Path(path) == project else set())
 
-    shutil.copytree(project, folder, ignore=left_out, symlinks=True)
+    def copy(source: str, target: str) -> None:
+        with suppress(FileNotFoundError):  # somebody's file for a moment
+            shutil.copy2(source, target, follow_symlinks=False)
+
+    shutil.copytree(project, folder, ignore=left_out, symlinks=True, copy_function=copy)
     for name in _LINKED:
         if (project / name).exists() and not (folder / name).exists():
             (folder / name).symlink_to((project / name).resolve())

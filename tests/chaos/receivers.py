@@ -54,7 +54,7 @@ class Receiver:
         mode: how it answers from now on.
         deliveries: what it took, in order.
         posts: all requests that were read, answered well or not.
-        busiest: the most requests that were under way at one time.
+        busiest: the most requests that were under way at one time, from the last byte read to the first one answered.
         protests: requests that are no report at all.
     """
 
@@ -66,6 +66,7 @@ class Receiver:
         self.protests: list[str] = []
         self.lock = threading.Lock()
         self.under_way = 0
+        self.taking = 0
         self._holder = socket.socket()
         self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._holder.bind(("127.0.0.1", 0))
@@ -95,17 +96,23 @@ class Receiver:
         """Ends every connection and refuses new ones.
 
         Args:
-            patience_s: time for answers that are under way; without it, a report that was taken may come again.
+            patience_s: time for answers to what was taken; without it, a report that was taken may come again.
         """
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._thread.join()
-            until = time.monotonic() + patience_s
-            while self.under_way and time.monotonic() < until:
-                time.sleep(0.01)
+            with self.lock:
+                self._server.hung_up.set()  # nothing more is taken; but an answer that is due may take its time
+            self.wait_answered(patience_s)
             self._server.hang_up()
             self._server.server_close()
             self._server = self._thread = None
+
+    def wait_answered(self, patience_s: float) -> None:
+        """Waits, so long at most, until everything that was taken has its answer."""
+        until = time.monotonic() + patience_s
+        while self.taking and time.monotonic() < until:
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Ends it for good."""
@@ -120,18 +127,25 @@ class Receiver:
         with self.lock:
             self.deliveries.append(Delivery(time.monotonic(), alarm_id, report["TaskID"], number, place))
 
-    def begin(self) -> Mode:
+    def begin(self, hung_up: threading.Event) -> Mode:
         """A request was read; returns how to answer it."""
         with self.lock:
+            mode = Mode.CLOSE if hung_up.is_set() else self.mode
             self.posts += 1
             self.under_way += 1
+            self.taking += mode is Mode.TAKE
             self.busiest = max(self.busiest, self.under_way)
-            return self.mode
+            return mode
 
     def end(self) -> None:
-        """A request was answered."""
+        """A request is about to be answered: whoever has the answer may send the next at once."""
         with self.lock:
             self.under_way -= 1
+
+    def answered(self, mode: Mode) -> None:
+        """A request was answered."""
+        with self.lock:
+            self.taking -= mode is Mode.TAKE
 
 
 class Receivers(list[Receiver]):
@@ -235,25 +249,31 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         receiver = self.server.receiver
-        mode = receiver.begin()
+        mode = receiver.begin(self.server.hung_up)
         try:
-            self._answer(mode, content)
+            if mode is Mode.TAKE:
+                self._take(content)
+            elif mode is Mode.TRICKLE:
+                self._trickle()
         except OSError:
             self.close_connection = True
         finally:
             receiver.end()
+        try:
+            self._answer(mode)
+        except OSError:
+            self.close_connection = True
+        finally:
+            receiver.answered(mode)
 
-    def _answer(self, mode: Mode, content: bytes) -> None:
+    def _answer(self, mode: Mode) -> None:
         if mode is Mode.CLOSE:
             self.close_connection = True
-        elif mode is Mode.TRICKLE:
-            self._trickle()
         elif mode is Mode.UNAVAILABLE:
             self._send(503, b'{"code":503,"msg":"upgrading"}')
         elif mode is Mode.REFUSE:
             self._send(200, '{"code":-1,"msg":"参数错误"}'.encode())
-        else:
-            self._take(content)
+        elif mode is Mode.TAKE:
             self._send(200, b'{"code":0,"msg":"ok"}')
 
     def _take(self, content: bytes) -> None:

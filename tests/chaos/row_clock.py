@@ -105,11 +105,10 @@ class _Trial:
         before, restarts = self._server.processes(), self._restarts()
         self._receivers.set_mode(Mode.UNAVAILABLE)
         self._feeder.raise_alarms(wait_client(self._server, _TASK), _BACKLOG)
+        wait_for(lambda: self._posts_in_quiet() <= _MOST_POSTS, "what was raised has been tried once")
         for step in steps:
-            posts = self._receivers[0].posts
             self._set(step)
-            time.sleep(self._quiet_s)
-            posts = self._receivers[0].posts - posts
+            posts = self._posts_in_quiet()
             self._most_posts = max(self._most_posts, posts)
             if posts > _MOST_POSTS:
                 self.complaints.append(f"{posts} POSTs in {self._quiet_s:g} s after a step of {step:+d} s")
@@ -137,6 +136,13 @@ class _Trial:
             self.complaints.append(f"ids do not grow, first at frames {wrong[0]}")
         if protests := self._receivers.protests():
             self.complaints.append(f"the receiver got what is no report: {protests[0]}")
+
+    def _posts_in_quiet(self) -> int:
+        """How often the receiver was asked in the quiet time; where the machine stood still, as if it had not."""
+        posts, since = self._receivers[0].posts, time.monotonic()
+        time.sleep(self._quiet_s)
+        longer = max(1.0, (time.monotonic() - since) / self._quiet_s)
+        return round((self._receivers[0].posts - posts) / longer)
 
     def _set(self, step: int) -> None:
         self._clock.set(step)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from statistics import quantiles
 
-from tests.chaos.campaign import Campaign
+from tests.chaos.campaign import PATIENCE_S, Campaign
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.receivers import Mode, Receiver, Receivers
 from tests.chaos.targets import VICTIMS, Role, Target, count_by_role, kill, of_role, targets
@@ -55,6 +55,7 @@ def strike(
     roles: Collection[Role] = VICTIMS,
     receiver_goes: float = _RECEIVER_GOES,
     second_kill: float = _SECOND_KILL,
+    when_waiting: int = 0,
 ) -> Outcome:
     """Starts the server, kills, stops it and judges.
 
@@ -66,8 +67,9 @@ def strike(
         roles: whom the kills meet.
         receiver_goes: how often, from 0 to 1, a receiver is away while a kill comes.
         second_kill: how often, from 0 to 1, a kill is followed by another while its processes start.
+        when_waiting: a kill comes when it meets a task of which so many alarms wait, not just at any time.
     """
-    storm = _Storm(context, campaign, kills, roles, receiver_goes, second_kill)
+    storm = _Storm(context, campaign, kills, roles, receiver_goes, second_kill, when_waiting)
     with campaign.serving():
         storm.rage()
         campaign.receivers.set_mode(Mode.TAKE)
@@ -92,6 +94,7 @@ class _Storm:
     roles: Collection[Role] = VICTIMS
     receiver_goes: float = _RECEIVER_GOES
     second_kill: float = _SECOND_KILL
+    when_waiting: int = 0
     struck: list[Role] = field(default_factory=list)
     back_s: list[float] = field(default_factory=list)
     detail: list[tuple[float, str]] = field(default_factory=list)
@@ -142,7 +145,7 @@ class _Storm:
         if not campaign.settle():
             return False
         for receiver in campaign.receivers:
-            receiver.deafen(patience_s=1.0)
+            receiver.deafen(patience_s=PATIENCE_S)
         wait_for(lambda: campaign.look() or campaign.promises.alarms[name] - campaign.receivers.ids(), "alarms wait")
         campaign.delete(name)
         wait_for(lambda: of_role(campaign.server, Role.COURIER), "the courier begins", campaign.states)
@@ -165,7 +168,7 @@ class _Storm:
         """Makes a receiver take nothing, in one of several ways."""
         how = self.context.random.choice((None, Mode.UNAVAILABLE, Mode.CLOSE, Mode.TRICKLE))
         if how is None:
-            receiver.deafen(patience_s=1.0)  # cutting answers off would make copies that are no fault of the server
+            receiver.deafen(patience_s=PATIENCE_S)  # an answer cut off makes a copy that is no fault of the server
         else:
             receiver.mode = how
 
@@ -198,13 +201,22 @@ class _Storm:
     def _kill_one(self) -> tuple[float, Target]:
         """One random process of a random role among those that are there."""
         there: list[Target] = []
-        while not there:
-            there = [target for target in targets(self.campaign.server) if target.role in self.roles]
+        wait_for(lambda: there.extend(self._victims()) or there, "there is somebody to kill", self.campaign.states)
         role = self.context.random.choice(sorted({target.role for target in there}, key=VICTIMS.index))
         victims = sorted((target for target in there if target.role is role), key=lambda target: target.key)
         victim = self.context.random.choice(victims)
         self.struck.append(role)
         return kill(victim), victim
+
+    def _victims(self) -> list[Target]:
+        """Whom a kill may meet now."""
+        there = [target for target in targets(self.campaign.server) if target.role in self.roles]
+        if not self.when_waiting:
+            return there
+        self.campaign.look()
+        taken, alarms = self.campaign.receivers.ids(), self.campaign.promises.alarms
+        waiting = {name for name, ids in list(alarms.items()) if len(ids - taken) >= self.when_waiting}
+        return [target for target in there if target.key and self.campaign.name_of(target.key) in waiting]
 
     def _user_act(self) -> tuple[str, Callable[[], None]]:
         """What the user does while the kill comes: the task it is about, and the doing."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos import row_failpoints, row_kills
-from tests.chaos.campaign import Campaign
+from tests.chaos.campaign import PATIENCE_S, Campaign
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.mutants import Mutant, RottenMutantError, breed
 from tests.chaos.receivers import Receivers
@@ -26,6 +26,9 @@ PASS = "it fails each"
 _PACE = 8
 _PATIENCE_S = 12.0
 """Less than elsewhere: most mutants make the harness wait in vain."""
+
+_WAITING = 3
+"""Alarms that wait before a client is killed: the first of them was surely taken up by who delivers."""
 
 ARRIVAL_S = _PATIENCE_S
 """How long alarms may take once all receivers are there; the test of a mutant, whose alarms never come, takes less."""
@@ -77,8 +80,11 @@ def _context(context: Context, name: str, project: Path) -> Context:
 def kills_while_nobody_listens(context: Context) -> Outcome:
     """Clients are killed while the only receiver is away and alarms are raised."""
     with Receivers(1) as several:
-        campaign = _campaign(context, several)
-        return row_kills.strike(context, campaign, kills=2, p95_s=None, roles=(Role.CLIENT,), receiver_goes=1.0)
+        campaign = _campaign(context, several, patience_s=PATIENCE_S)
+        clients = (Role.CLIENT,)
+        return row_kills.strike(
+            context, campaign, kills=2, p95_s=None, roles=clients, receiver_goes=1.0, when_waiting=_WAITING
+        )
 
 
 def kills_of_the_supervisor(context: Context) -> Outcome:
@@ -118,10 +124,10 @@ def _row(name: str, context: Context) -> Outcome:
     return outcome
 
 
-def _campaign(context: Context, several: Receivers) -> Campaign:
+def _campaign(context: Context, several: Receivers, *, patience_s: float = _PATIENCE_S) -> Campaign:
     server = Server(context.folder / "state", project=context.project, environment=row_kills.ENVIRONMENT)
     clip = fast_clip(context.folder, times=_PACE)
-    return Campaign(server, several, clip, patience_s=_PATIENCE_S, arrival_s=ARRIVAL_S)
+    return Campaign(server, several, clip, patience_s=patience_s, arrival_s=ARRIVAL_S)
 
 
 _DISPATCH = "streamserver/business/dispatch.py"
@@ -160,7 +166,10 @@ CREATE_ANSWERS_FIRST = Trial(
                     "record, created = at_hand.store.create(",
                     "__import__('threading').Timer(0.3, at_hand.store.create, (",
                 ),
-                ("src_id, content, spec_hash(content))\n", "src_id, content, spec_hash(content))).start()\n"),
+                (
+                    "src_id, content, spec_hash(content))\n",
+                    "src_id, content, spec_hash(content))).start()\n        created = True\n",
+                ),
                 ('"accepted" if created else "is unchanged", record.key)', '"accepted", "")'),
             )
         },

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.world import Mode, Receivers, alarm_task, fast_clip, raised, receivers, wait_running
-from tests.e2e.harness import Server, server, wait_for
+from tests.e2e.harness import PATIENCE_S, Server, server, wait_for
 
 FAULT = "all receivers down 10 min (time may be scaled)"
 PASS = "backlog kept, drained at ≥ 100 a second, first retry ≤ 2 s after return, ≤ 10 at a time per URL"
@@ -110,8 +110,9 @@ def _begin(several: Receivers, what: str) -> None:
     for one in several:
         if what == "503":
             one.mode = Mode.UNAVAILABLE
+            one.wait_answered(PATIENCE_S)
         else:
-            one.deafen(patience_s=5.0)
+            one.deafen(patience_s=PATIENCE_S)
 
 
 def _backlog(running: Server, several: Receivers) -> set[str]:

@@ -34,7 +34,7 @@ _SMALL_DISK = {"STREAMSERVER_DISK_RESERVE_MB": "1"}
 class Tally:
     """What all rounds together came to; ``patience_s`` is how long no alarm may come while some are missing."""
 
-    patience_s: float = 30.0
+    patience_s: float = 120.0
     rounds: int = 0
     tasks: int = 0
     deletes: int = 0
@@ -77,7 +77,8 @@ def client_rounds(context: Context, rounds: int, tally: Tally) -> None:
                 for number in range(rounds):
                     if tally.hopeless:
                         break
-                    _client_round(number, client, feeder, disk, receivers, tally=tally, chance=context.random)
+                    chance = random.Random(f"{context.seed}/client {number}")  # whatever the rounds before have drawn
+                    _client_round(number, client, feeder, disk, receivers, tally=tally, chance=chance)
                     context.say(f"powerloss: client round {number + 1} of {rounds}, {len(feeder.promised)} alarms")
             finally:
                 client.kill()
@@ -98,6 +99,8 @@ def _client_round(
     receivers.set_mode(chance.choice((Mode.TAKE, Mode.UNAVAILABLE)))
     client.start(**disk.environment)
     feeder.start(client.port, threads=2)
+    if number:  # in the first round the power may go before there is anything to lose
+        feeder.wait_promised(1)
     time.sleep(chance.uniform(*_CLIENT_LIFE_S))
     client.kill()
     feeder.stop()
@@ -173,6 +176,7 @@ class _World:
         self._create(server)
         for task_id in sorted(self.wanted)[-2:]:
             self.feeders.setdefault(task_id, Feeder()).start(wait_client(server, task_id), pause_s=0.005)
+        self.feeders[max(self.wanted)].wait_promised(1)
         time.sleep(chance.uniform(*_SERVER_LIFE_S))
         self._create(server)
         if len(self.wanted) > 2:

@@ -19,7 +19,7 @@ from tests.chaos.world import (
     wait_drained,
     wait_running,
 )
-from tests.e2e.harness import Server, server
+from tests.e2e.harness import Server, server, wait_for
 
 FAULT = "one of three receivers down; one answering a byte a second; one closing"
 PASS = "0 lost, p95 delay ≤ 1.5 s"
@@ -93,9 +93,11 @@ def _create(running: Server, film: Path, groups: dict[str, tuple[Receivers, int]
 def _spoil_twice(context: Context, groups: list[Receivers], spoil: Callable[[Receiver], None], bad_s: int) -> None:
     for last in (False, True):
         chosen = [context.random.choice(several) for several in groups]
+        before = [len(several.ids()) for several in groups]
         for one in chosen:
             spoil(one)
         time.sleep(bad_s)
+        wait_for(lambda b=before: all(len(g.ids()) > n for g, n in zip(groups, b, strict=True)), "alarms come")
         if last:
             return  # what comes late has to come while it is still bad
         for several in groups:

@@ -33,7 +33,7 @@ class SteppedClock:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "clock"
         self._shim = folder / "sleep.so"
-        subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", str(self._shim), str(SOURCE)], check=True)
+        subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", str(self._shim), str(SOURCE), "-ldl"], check=True)
         self.set(0)
 
     @property

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.e2e.harness import wait_for
 
 _CALLS = "read,recvfrom,recvmsg,readv,write,writev,pwrite64,pwritev,sendto,sendmsg,fsync,fdatasync"
 _LINE = re.compile(r"(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
-_FILE = re.compile(r"\d+<([^>]*(?:->[^>]*)?)>")
+_FILE = re.compile(r"\d+<((?:->|[^>])*)>")
 _READS = frozenset({"read", "recvfrom", "recvmsg", "readv"})
 _SENDS = frozenset({"sendto", "sendmsg", "write", "writev"})
 _SYNCS = frozenset({"fsync", "fdatasync"})
@@ -88,7 +89,7 @@ class Strace:
 
 
 def parse(lines: Iterable[str]) -> list[Call]:
-    """The calls of a trace; those that never ended are left out."""
+    """The calls of a trace, by their ends; those that had not ended when nobody looked any more are the last."""
     begun: dict[int, tuple[int, str, str]] = {}
     calls = []
     for number, line in enumerate(lines):
@@ -108,6 +109,9 @@ def parse(lines: Iterable[str]) -> list[Call]:
             start = number
         file = _FILE.match(rest)
         calls.append(Call(thread, name, file[1] if file else "", rest, start, number))
+    for thread, (start, name, text) in begun.items():
+        file = _FILE.match(text)
+        calls.append(Call(thread, name, file[1] if file else "", text, start, sys.maxsize))
     return calls
 
 

@@ -1,7 +1,9 @@
-"""The mutants still fit the code: each edit is found exactly once, and what comes out is Python."""
+"""The mutants still fit the code: each edit is found exactly once, and what comes out is Python that runs."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,9 @@ def test_each_mutant_fits_the_code_and_can_be_compiled(one: Trial) -> None:
     for name, text in texts.items():
         assert text != (PROJECT / name).read_text("utf-8")
         compile(text, name, "exec")
+        command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "-"]
+        names = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+        assert names.returncode == 0, f"it would break off where it should break a promise: {names.stdout}"
 
 
 def test_a_mutant_is_a_copy_that_leaves_out_what_is_no_part_of_the_project(tmp_path: Path) -> None:

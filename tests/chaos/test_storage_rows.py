@@ -130,6 +130,24 @@ def test_a_trace_is_read_across_interruptions() -> None:
     assert [promise.kept for promise in found] == [True, False, False]
 
 
+def test_an_answer_counts_that_was_on_its_way_when_the_trace_ended() -> None:
+    log = "/state/outbox.sqlite-wal"
+    lines = [
+        '10 recvfrom(9<TCP:[a->b]>, "POST /flask_test/0 HTTP/1.1", 8192, 0, NULL, NULL) = 30',
+        f'10 pwrite64(6<{log}>, "x", 1, 0) = 1',
+        f"10 fdatasync(6<{log}>) = 0",
+        '10 sendto(9<TCP:[a->b]>, "HTTP/1.1 200 OK", 15, 0, NULL, 0 <unfinished ...>',
+        '11 recvfrom(8<TCP:[a->c]>, "POST /flask_test/0 HTTP/1.1", 8192, 0, NULL, NULL) = 30',
+        f'11 pwrite64(6<{log}>, "y", 1, 1) = 1',
+        '12 sendto(8<TCP:[a->c]>, "HTTP/1.1 200 OK", 15, 0, NULL, 0 <unfinished ...>',
+        f"11 fdatasync(6<{log}> <unfinished ...>",
+    ]
+    found = strace.promises(
+        strace.parse(lines), is_request=lambda t: "POST" in t, is_promise=lambda t: "200" in t, log="outbox.sqlite-wal"
+    )
+    assert [promise.kept for promise in found] == [True, False]
+
+
 @needs_clock
 @pytest.mark.e2e
 def test_steps_of_the_clock_change_nothing(tmp_path: Path) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
+import numpy as np
 
 from streamserver.demo import clip as demo_clip
 from tests.chaos.receivers import Delivery, Mode, Receiver, Receivers, receivers
@@ -24,6 +28,8 @@ from tests.e2e.harness import PATIENCE_S, Server, task, wait_for
 __all__ = [
     "ALARMS_A_LOOP",
     "MIDDLE",
+    "SIZE_WH",
+    "TARGET_SIZE",
     "Delivery",
     "Mode",
     "Receiver",
@@ -44,22 +50,53 @@ __all__ = [
     "zombies",
 ]
 
-MIDDLE = (320, 0, 320, 360)
+SIZE_WH = (160, 90)
+"""Of the clip: every process that is killed is started again and looks at pictures, which are not what is tried."""
+
+MIDDLE = (SIZE_WH[0] // 2, 0, SIZE_WH[0] // 2, SIZE_WH[1])
 """The tripwire that every walker of the clip crosses once."""
+
+_SECONDS = 15
+TARGET_SIZE = {"MinDetect": 5, "MaxDetect": 80}
+"""From a quarter of the shortest walker to nearly all of the picture, in pixels."""
 
 ALARMS_A_LOOP = 3
 
-_GONE_PATIENCE_S = 5.0
+_GONE_PATIENCE_S = 20.0
 """Time that a killed process may take to leave /proc on a busy machine."""
 
 
 def clip(folder: Path) -> Path:
-    """The demo's drawn clip (15 s at 12 frames a second), drawn once into ``folder``."""
+    """The walkers of the demo's clip (15 s at 12 frames a second), smaller, in ``folder``."""
     path = folder / "walkers.mp4"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        demo_clip.draw_clip(path)
+        path.write_bytes(_drawn())
     return path
+
+
+@cache
+def _drawn() -> bytes:
+    """The clip, drawn once for all tests of a process."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "walkers.mp4"
+        _draw(path)
+        return path.read_bytes()
+
+
+def _draw(path: Path) -> None:
+    width, height = demo_clip.SIZE_WH
+    ground = np.full((height, width, 3), 130, dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=demo_clip.FPS)
+        stream.width, stream.height = SIZE_WH
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = 500_000
+        for index in range(demo_clip.FPS * _SECONDS):
+            picture = demo_clip.draw_picture(ground, index / demo_clip.FPS)
+            small = cv2.resize(picture, SIZE_WH, interpolation=cv2.INTER_AREA)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(small, format="bgr24")))
+        container.mux(stream.encode(None))
 
 
 def fast_clip(folder: Path, *, times: int) -> Path:
@@ -106,7 +143,7 @@ def alarm_task(
     wanted: dict[str, Any] = {"Detector": "motion", "Loop": loops, **extend}
     if fps < 0:
         wanted["Fps"] = -1
-    body = task(task_id, str(clip_path), "", line=MIDDLE, interval=interval, extend=wanted)
+    body = task(task_id, str(clip_path), "", line=MIDDLE, interval=interval, extend=wanted, TargetSize=TARGET_SIZE)
     body["Reporting"]["ReportUrlList"] = list(urls)
     return body
 
@@ -198,7 +235,7 @@ def parent_of(pid: int) -> int:
 
 
 def orphans(server: Server) -> dict[int, str]:
-    """Pid -> command line of this server's processes that are no descendants of its guard, and stay so for 5 s."""
+    """Pid -> command line of this server's processes that are no descendants of its guard, and stay so for 20 s."""
     until = time.monotonic() + _GONE_PATIENCE_S
     while (found := _strangers(server)) and time.monotonic() < until:
         time.sleep(0.1)
@@ -206,7 +243,7 @@ def orphans(server: Server) -> dict[int, str]:
 
 
 def zombies(server: Server) -> list[int]:
-    """Pids of the guard's descendants that have ended and that nobody has waited for within 5 s."""
+    """Pids of the guard's descendants that have ended and that nobody has waited for within 20 s."""
     until = time.monotonic() + _GONE_PATIENCE_S
     old = _zombies(server)
     while old and time.monotonic() < until:

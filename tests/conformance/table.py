@@ -7,7 +7,6 @@ push to a local receiver, written into a task's folder, and read from there by `
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from tests.conformance.tree import Tree
 from tests.conformance.weights import characters_of, output_width, substituted, weights_for
 from tests.conformance.wire import problems_of
 from tests.elements.receiver import Receiver
+from tests.servers.ports import free_port
 
 SOPHGO_SAMPLES = frozenset(
     {
@@ -273,7 +273,7 @@ def _prepare(
         graph = _with_weights(tree, graph, row, bench)
         graph = _with_free_port(graph, [channel.channel_id for channel in channels])
         filters, channel_id = _filters(graph, row)
-        push = PushTarget(ip="127.0.0.1", port=port, path=f"/{graph.graph_id}", extra={"retry_s": 5})
+        push = PushTarget(ip="127.0.0.1", port=port, path=f"/{graph.graph_id}", extra={"retry_s": 60})
         ready.append(add_sinks(absolutise(graph, tree.base_dir), filters=filters, channel_id=channel_id, push=push))
     write_graphs(ready, task)
     write_demo(Demo(channels=tuple(channels), engine_config_path="engine.json"), task / "demo.json")
@@ -322,11 +322,7 @@ def _with_free_port(graph: RawGraph, channel_ids: Sequence[int]) -> RawGraph:
 
 
 def _free_port(channel_ids: Sequence[int]) -> int:
-    for channel_id in channel_ids:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1]) - channel_id
-    return 0
+    return next((free_port() - channel_id for channel_id in channel_ids), 0)
 
 
 def _filters(graph: RawGraph, row: Row) -> tuple[list[dict[str, Any]], int]:

@@ -127,16 +127,16 @@ def test_report_addresses_are_http_with_a_host(address: str, expected: bool) -> 
 def test_logs_mask_credentials_even_in_tracebacks(tmp_path: Path) -> None:
     script = (
         "import logging, pathlib, sys\n"
-        "from streamserver.core import logs\n"
-        "logs.configure(file=pathlib.Path(sys.argv[1]), role='engine')\n"
+        "from streamserver.core import logs\nfrom streamserver.core.settings import Settings\n"
+        "logs.configure_file(Settings(), pathlib.Path(sys.argv[1]), 'engine', console=True)\n"
         "try:\n    raise ValueError('rtsp://u:secret@h/1')\n"
         "except ValueError:\n    logging.getLogger('x').exception('cannot open %s', 'rtsp://u:secret@h/1')\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "log")], check=True)
-    text = (tmp_path / "log").read_text()
-    assert "secret" not in text
-    assert text.count("rtsp://***@h/1") == 2
-    assert " engine ERROR x: cannot open" in text
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True)
+    text = (tmp_path / "logs" / "engine.log").read_text()
+    assert "secret" not in text + done.stderr
+    assert text.count("rtsp://***@h/1") == done.stderr.count("rtsp://***@h/1") == 2
+    assert " engine ERROR x: cannot open" in done.stderr
     assert logging.getLogger("x").level == logging.NOTSET
     assert callable(logs.configure)
 

@@ -14,7 +14,7 @@ PROGRAMS = ("start.py", "server.py", "client.py")
 
 
 def run(command: list[str], *, cwd: Path = PROJECT_DIR) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

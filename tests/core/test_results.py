@@ -8,6 +8,7 @@ import pytest
 
 from streamserver.core.arrays import Detections
 from streamserver.core.results import WireFrame, frame_to_wire, objects_of, objects_to_wire
+from streamserver.core.wire_json import from_json, to_json
 
 # The example of CONTRACT 4.6, as a sophon-stream binary posts it.
 EXAMPLE: dict[str, Any] = json.loads(
@@ -48,7 +49,7 @@ def test_a_binary_s_message_is_read() -> None:
 
 def test_our_message_is_read_back_as_it_was_written() -> None:
     detections = Detections.from_arrays([[9.6, 20.4, 70.5, 140.0], [-5.0, 0.0, 3.0, 4.0]], [0.5, 0.25], [0, 2], [7, 8])
-    message = json.loads(json.dumps(wire(detections, picture_jpeg=b"\xff\xd8\xff")))
+    message = from_json(to_json(wire(detections, picture_jpeg=b"\xff\xd8\xff")))
     frame = WireFrame.from_wire(message)
     assert (frame.channel_id, frame.frame_id, frame.sequence, frame.loop) == (3, 42, 14, 2)
     assert frame.size_wh == (1920, 1080) and base64.b64decode(frame.picture_base64) == b"\xff\xd8\xff"
@@ -58,7 +59,7 @@ def test_our_message_is_read_back_as_it_was_written() -> None:
 
 
 def test_our_message_has_the_keys_and_types_of_the_contract() -> None:
-    message = wire(Detections.from_arrays([[0, 0, 2, 3]], [0.5], [1], [9]))
+    message = from_json(to_json(wire(Detections.from_arrays([[0, 0, 2, 3]], [0.5], [1], [9]))))
     assert message["mDetectedObjectMetadatas"] == [
         {"mBox": {"mHeight": 3, "mWidth": 2, "mX": 0, "mY": 0}, "mClassify": 1, "mScores": [0.5]}
     ]

@@ -11,21 +11,24 @@ from urllib.parse import quote
 
 import pytest
 
+from streamserver.core.secrets import hide
+
 PASSWORD = "p@ss/w?rd#1:%&\"' ü"
 ADDRESS = f"rtsp://admin:{PASSWORD}@10.0.0.1/1"
 
 
 def said(script: str, tmp_path: Path, *arguments: str) -> str:
     """What a process writes into its log and on its standard output."""
-    log = tmp_path / "log"
     head = (
         "import logging, pathlib, sys\nfrom streamserver.core import logs, secrets\n"
-        "logs.configure(level='DEBUG', file=pathlib.Path(sys.argv[1]))\nlog = logging.getLogger('x')\n"
+        "from streamserver.core.settings import Settings\n"
+        "logs.configure_file(Settings(log_level='DEBUG'), pathlib.Path(sys.argv[1]), 'x')\n"
+        "log = logging.getLogger('x')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", head + script, str(log), *arguments], check=True, capture_output=True, text=True
+        [sys.executable, "-c", head + script, str(tmp_path), *arguments], check=True, capture_output=True, text=True
     )
-    return done.stdout + done.stderr + log.read_text()
+    return done.stdout + done.stderr + (tmp_path / "logs" / "x.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +109,22 @@ def test_time_level_and_name_of_a_log_line_stay_whatever_a_password_is(tmp_path:
     script = (
         "secrets.register('rtsp://u:WARNING-x@h/?token=WARNING')\nlogging.getLogger('WARNING').warning('WARNING')\n"
     )
-    assert said(script, tmp_path).endswith(" WARNING WARNING: ***\n")
+    line = json.loads(said(script, tmp_path))
+    assert (line["level"], line["logger"], line["message"]) == ("WARNING", "WARNING", "***")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("key ss_0123456789ab_" + 32 * "c4" + " is unknown", "key ss_0123456789ab_*** is unknown"),
+        ("{'Authorization': 'Bearer abc.def'}", "{'Authorization': 'Bearer ***'}"),
+        ("Authorization: Basic dTpw, next", "Authorization: Basic ***, next"),
+        ("basic authorization failed: wrong bearer", "basic authorization failed: wrong bearer"),
+    ],
+    ids=["token", "bearer", "basic", "words"],
+)
+def test_tokens_are_hidden_though_nobody_has_registered_them(text: str, shown: str) -> None:
+    assert hide(text) == shown
 
 
 def test_what_nobody_catches_goes_through_the_log_and_not_to_standard_error(tmp_path: Path) -> None:
@@ -128,5 +146,6 @@ def test_the_oldest_addresses_are_forgotten_when_there_are_too_many(tmp_path: Pa
         "secrets._MOST_ADDRESSES = 3\n"
         "for n in range(4):\n    secrets.register(f'rtsp://u:secret{n}@h/')\n    secrets.register('rtsp://u:kept@h/')\n"
         "print(secrets.hide('secret0 secret1 secret2 secret3 kept'))\n"
+        "secrets._MOST_ADDRESSES = 0\nsecrets.register('rtsp://u:last@h/')\nprint(secrets._known._beginnings)\n"
     )
-    assert said(script, tmp_path) == "secret0 secret1 *** *** ***\n"
+    assert said(script, tmp_path) == "secret0 secret1 *** *** ***\n{}\n"

@@ -73,3 +73,24 @@ def test_all_that_is_said_is_told_and_connections_are_counted() -> None:
         SourceState.ENDED,
     ]
     assert (monitor.report().reconnects, monitor.report().broken) == (1, 3)
+
+
+def test_a_reconnection_counts_for_the_first_reason_of_its_absence() -> None:
+    clock = Clock()
+    monitor = SourceMonitor(stalled_after_s=10, clock=clock)
+    monitor.reconnecting("nobody listens")
+    monitor.streaming()  # the first connection is no reconnection, whatever was before
+    monitor.reconnecting("it broke off")
+    monitor.reconnecting("the server ended the stream", ended=True)
+    monitor.streaming()
+    monitor.reconnecting("the server ended the stream", ended=True)
+    monitor.streaming()
+    monitor.picture()
+    clock.now += 11
+    monitor.reconnecting("no answer")
+    monitor.streaming()
+    monitor.stalled("the same picture for 60 s")
+    monitor.reconnecting("the same picture for 60 s")
+    monitor.stalled("the same picture for 120 s", connected=True)
+    assert monitor.report().reconnect_reasons == {"lost": 1, "ended": 1, "stalled": 1, "frozen": 1}
+    assert monitor.report().reconnects == 4

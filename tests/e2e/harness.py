@@ -14,20 +14,48 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.servers.ports import free_port
+
+__all__ = [
+    "PATIENCE_S",
+    "PROJECT",
+    "Ledger",
+    "Server",
+    "deaf_port",
+    "free_port",
+    "ledger",
+    "server",
+    "task",
+    "wait_for",
+]
+
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240.0
 """How long a test waits for something that takes a second or two on a quiet machine."""
+
+_WORK_S = 900.0
+"""How long a task may compute that is done after some seconds where nobody else wants the processors."""
+
+_CLIENTS = 24
+"""So many ports from a server's first one are its clients': this process gives them to nobody else meanwhile."""
+
+_GONE_S = 60.0
+"""How long the processes of a server that has ended may still be seen."""
+
+_ANSWER_S = 120.0
+"""How long the API may take for one answer."""
 
 
 class Ledger(ThreadingHTTPServer):
     """A receiver that keeps every report with its id; ``failing`` makes it answer 503."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _LedgerHandler)
@@ -93,7 +121,7 @@ class Server:
         self.state_dir = state_dir
         self.project = project
         self.port = free_port()
-        self.client_port_base = free_port()
+        self.client_port_base, *_ = [free_port() for _ in range(_CLIENTS // 2)]  # each is one of a pair
         self.environment = environment or {}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -105,6 +133,7 @@ class Server:
             "STREAMSERVER_PORT": str(self.port),
             "STREAMSERVER_STATE_DIR": str(self.state_dir),
             "STREAMSERVER_CLIENT_PORT_BASE": str(self.client_port_base),
+            "STREAMSERVER_FILE_DIRS": "/",  # clips lie in folders of the tests' own
             **self.environment,
         }
         # a test or a row that is killed must not leave a server behind that runs for ever
@@ -139,7 +168,7 @@ class Server:
         """POSTs JSON and returns the parsed reply; the API always answers 200."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=_ANSWER_S) as response:
             reply: dict[str, Any] = json.loads(response.read())
         return reply
 
@@ -150,12 +179,40 @@ class Server:
         """The ``Result`` of a query, whatever its ``Code``; empty when the task is unknown."""
         return self.post("/task/query", {"TaskID": task_id}).get("Result") or {}
 
+    def wait_status(
+        self,
+        task_id: str,
+        holds: Callable[[dict[str, Any]], object],
+        what: str,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> dict[str, Any]:
+        """Waits for a status of the task of which ``holds`` is true, and returns that very one: the next may differ."""
+        seen: list[dict[str, Any]] = [{}]
+
+        def look() -> object:
+            seen[0] = self.query(task_id)
+            return holds(seen[0])
+
+        wait_for(look, f"{task_id}: {what}", lambda: seen[0], patience_s)
+        return seen[0]
+
     def wait_state(self, task_id: str, *states: str) -> dict[str, Any]:
         """Waits until the task is in one of ``states`` and returns its status."""
-        wait_for(
-            lambda: self.query(task_id).get("State") in states, f"{task_id} is {states}", lambda: self.query(task_id)
-        )
-        return self.query(task_id)
+        return self.wait_status(task_id, lambda status: status.get("State") in states, f"is {states}")
+
+    def wait_finished(self, task_id: str) -> dict[str, Any]:
+        """Waits until the task's source has ended and its client, too; returns its status, whose counts are final.
+
+        FINISHED alone means that the engine has ended; what the client has counted is told some time later.
+        """
+
+        def is_over(status: dict[str, Any]) -> bool:
+            assert status.get("State") != "FAILED", status
+            return status.get("State") == "FINISHED" and not any(one["Port"] for one in status["Algorithms"])
+
+        what = "has finished, and its client has delivered and left"
+        return self.wait_status(task_id, is_over, what, patience_s=_WORK_S)
 
     def processes(self) -> dict[int, str]:
         """Pid -> command line of every process of this server, found by its state folder in the environment."""
@@ -175,6 +232,28 @@ class Server:
         """Pids of this server's processes whose command line holds ``word``."""
         return [pid for pid, command in self.processes().items() if word in command]
 
+    def pid(self, word: str) -> int:
+        """That of its only process with ``word``; one that has just been forked shows its parent's words at first."""
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = self.pids(word)
+            return len(found) == 1
+
+        wait_for(look, f"there is one {word}", self.processes)
+        return found[0]
+
+    def wait_gone(self) -> None:
+        """Waits until no process of this server is there, and ends those that stay; of one that is killed, the kernel
+        takes leave in its own time.
+        """
+        try:
+            wait_for(lambda: not self.processes(), "no process stays behind", self.processes, _GONE_S)
+        finally:
+            for pid in self.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
 
 @contextmanager
 def server(state_dir: Path, **options: Any) -> Iterator[Server]:
@@ -185,17 +264,16 @@ def server(state_dir: Path, **options: Any) -> Iterator[Server]:
         yield one
     finally:
         one.stop()
-        left = one.processes()
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        assert not left, f"still running: {left}"
+        one.wait_gone()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+@contextmanager
+def deaf_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> Iterator[int]:
+    """A port of loopback where nobody listens: it is held, so that nobody else comes to listen there meanwhile."""
+    with socket.socket(type=kind) as holder:
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+        yield port
 
 
 def wait_for(
@@ -203,10 +281,10 @@ def wait_for(
 ) -> float:
     """Waits until ``condition`` holds; returns how long it took, fails with ``what`` and ``show()`` if never."""
     start = time.monotonic()
-    while time.monotonic() - start < patience_s:
+    while (waited_s := time.monotonic() - start) < patience_s:
         if condition():
             return time.monotonic() - start
-        time.sleep(0.05)
+        time.sleep(min(0.2, max(0.05, waited_s / 20)))  # each look costs the server that it asks some milliseconds
     raise AssertionError(f"not within {patience_s:.0f} s: {what}; {show()}")
 
 

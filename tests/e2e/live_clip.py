@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,22 @@ _LINE, _TO_THE_RIGHT, _INTERVAL = (580, 0, 580, 431), (60, 0), 3
 """The main job: who crosses the middle to the right."""
 
 _LATE_FRAMES = 60
-"""So many more frames must have been analysed than a piece has: the count that we begin with may be a little old."""
+"""So many more frames must have been analysed once the last was sent: the count that we see may be a little old."""
 
-_PATIENCE_S = 600.0
+_LEAST_AHEAD, _MOST_AHEAD = _INTERVAL, 24
+"""The camera is no more frames ahead of what the engine has told, which it does twice a second: so many are lost at
+most while the machine stands still. Once some were left out it waits for each that is analysed, and dares more little
+by little: a person is lost with a dozen.
+"""
+
+_PAUSE_S = 3.0
+_HUNGRY_S = 4.0
+"""An engine that waits so long for a picture while the camera waits for it has lost some that it does not count."""
+
+PATIENT = {"STREAMSERVER_STALLED_AFTER_S": "600", "STREAMSERVER_FROZEN_AFTER_S": "0"}
+"""For a server that watches a camera which waits for it."""
+
+_PATIENCE_S = 1200.0
 _SLOWER, _FASTER = 0.5, 1.08
 """Per half second with frames that were left out, and without."""
 
@@ -88,29 +102,50 @@ def play_through(
 
 
 class _Show:
-    """A camera shows its clip once, at the pace that the engine keeps up with: a camera waits for nobody."""
+    """A camera shows its clip once, at the pace that the engine keeps up with, and never far ahead of it."""
 
     def __init__(self, one: Server, task_id: str, camera: RtspServer, fps: tuple[float, float]) -> None:
         self._one, self._task_id, self._camera = one, task_id, camera
         self._slowest, self._fastest = fps
         self._fps = max(self._slowest, self._fastest / 2)
-        self._status = one.query(task_id)
-        wait_for(lambda: one.query(task_id)["Frames"] > self._status["Frames"], "the status is written anew")
-        self._status = one.query(task_id)
         assert camera.clip is not None
-        self._last = self._passed(self._status) + (camera.clip.frames + _LATE_FRAMES) / _INTERVAL
-        camera.pace(self._fps)
+        self._frames = camera.clip.frames
+        camera.hold(0)
         camera.mode("once")
+        self._status = one.wait_status(task_id, self._has_paused, "all that was sent before is analysed")
+        self._first = self._passed(self._status)
+        self._ahead: float = _LEAST_AHEAD
+        self._uncounted, self._fed_at = 0, time.monotonic()
+        self._end: float | None = None
+        camera.pace(self._fps)
+
+    @staticmethod
+    def _has_paused(status: dict[str, Any]) -> bool:
+        """Whether the engine has got no picture for so long that it has told of all that it had."""
+        return (status["FrameAge"] or 0.0) > _PAUSE_S
 
     def is_over(self) -> bool:
-        """True once the whole clip has been analysed."""
+        """True once the whole clip has been shown, and what came after it has been analysed."""
         before, now = self._status, self._one.query(self._task_id)
+        shown = (self._passed(now) - self._first) * _INTERVAL
         if self._passed(now) > self._passed(before):
             factor = _SLOWER if now["Dropped"] > before["Dropped"] else _FASTER
             self._fps = min(self._fastest, max(self._slowest, self._fps * factor))
+            self._ahead = min(_MOST_AHEAD, self._ahead * factor) if factor > 1 else _LEAST_AHEAD
+            self._fed_at = time.monotonic()
             self._camera.pace(self._fps)
+        elif (now["FrameAge"] or 0.0) > _HUNGRY_S and time.monotonic() - self._fed_at > _HUNGRY_S:
+            self._uncounted += _INTERVAL
+            self._fed_at = time.monotonic()
+        self._camera.hold(shown + self._uncounted + round(self._ahead))
         self._status = now
-        return self._passed(now) >= self._last
+        if self._end is None and shown + self._uncounted >= self._frames - _MOST_AHEAD and self._is_shown():
+            self._end = self._passed(now) + _LATE_FRAMES / _INTERVAL
+        return self._end is not None and self._passed(now) >= self._end
+
+    def _is_shown(self) -> bool:
+        """Whether the camera has sent its last picture."""
+        return any(place == self._frames - 1 for place, _ in self._camera.sent)
 
     @staticmethod
     def _passed(status: dict[str, Any]) -> int:

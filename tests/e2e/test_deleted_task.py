@@ -8,7 +8,7 @@ import pytest
 
 from streamserver.outbox.box import Outbox
 from tests.chaos.receivers import receivers
-from tests.chaos.world import alarm_task
+from tests.chaos.world import alarm_task, clip
 from tests.e2e.harness import Server, server, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -18,16 +18,14 @@ def _folders(one: Server) -> list[Path]:
     return list((one.state_dir / "tasks").iterdir())
 
 
-def test_alarms_of_a_deleted_task_arrive_across_a_restart_and_dead_ones_after_a_replay(
-    tmp_path: Path, walkers: Path
-) -> None:
-    options = {"STREAMSERVER_DRAIN_TIMEOUT_S": "1"}
+def test_alarms_of_a_deleted_task_arrive_across_a_restart_and_dead_ones_after_a_replay(tmp_path: Path) -> None:
+    options = {"STREAMSERVER_DRAIN_TIMEOUT_S": "1", "STREAMSERVER_NURSERIES": "false"}
     with receivers(1) as several:
         [receiver] = several
         receiver.deafen()
         with server(tmp_path / "state", environment=options) as one:
-            assert one.create(alarm_task("gate", walkers, several.urls, loops=1))["Code"] == 0
-            assert one.wait_state("gate", "FINISHED")["Pending"] == 3
+            assert one.create(alarm_task("gate", clip(tmp_path), several.urls, loops=1))["Code"] == 0
+            one.wait_status("gate", lambda now: (now["State"], now["Pending"]) == ("FINISHED", 3), "all three wait")
             assert one.post("/task/delete", {"TaskID": "gate"})["Code"] == 0
             wait_for(lambda: one.pids("business.courier"), "the courier has it")
             [folder] = _folders(one)

@@ -9,20 +9,20 @@ import pytest
 
 from tests.assets import model
 from tests.e2e.harness import ledger, server, wait_for
-from tests.e2e.live_clip import IN_THREE, WHOLE, pieces_of, play_through
+from tests.e2e.live_clip import IN_THREE, PATIENT, WHOLE, pieces_of, play_through
 from tests.e2e.test_main_job import assert_pictures_show_the_person
 
 pytestmark = pytest.mark.e2e
 
 PEOPLE = 6
 
-FPS = (5, 100)
+FPS = (2, 50)
 """The camera's pace on a machine that is very busy, and on a quiet one; it was filmed at 10."""
 
 
 def test_six_cross_the_line_of_a_live_stream_also_when_its_camera_dies_twice(tmp_path: Path) -> None:
     weights = model("yolox_nano.onnx")
-    environment = {"STREAMSERVER_MODELS": str(weights.parent)}
+    environment = {"STREAMSERVER_MODELS": str(weights.parent), **PATIENT}
     with (
         ledger() as receiver,
         server(tmp_path / "state", environment=environment) as one,

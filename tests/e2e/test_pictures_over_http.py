@@ -14,6 +14,8 @@ from streamserver.vision.codec import encode_jpeg
 from tests.e2e.harness import PATIENCE_S, free_port, ledger, server, task, wait_for
 
 pytestmark = pytest.mark.e2e
+CALM = {"STREAMSERVER_STALLED_AFTER_S": "600"}
+"""Nobody is missed who has posted all that he has."""
 
 
 def jpegs(clip: Path) -> list[bytes]:
@@ -43,17 +45,16 @@ def test_alarms_of_posted_pictures_are_those_of_the_clip(tmp_path: Path, walkers
     pictures = jpegs(walkers)
     port = free_port()
     crossing = {"line": (320, 0, 320, 360), "extend": {"Detector": "motion", "Fps": -1}}
-    with ledger() as receiver, server(tmp_path / "state") as one:
+    with ledger() as receiver, server(tmp_path / "state", environment=CALM) as one:
         assert one.create(task("file", str(walkers), receiver.url, **crossing))["Code"] == 0
         assert one.create(task("posted", f"base64://127.0.0.1:{port}/gate", receiver.url, **crossing))["Code"] == 0
         wait_for(lambda: listens(port), "it listens", lambda: one.query("posted"))
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
             assert {post(connection, picture) for picture in pictures} == {200}
         wait_for(lambda: one.query("posted")["Frames"] == len(pictures), "all", lambda: one.query("posted"))
-        one.wait_state("file", "FINISHED")
-        expected = one.query("file")["Events"]
+        expected = one.wait_finished("file")["Events"]
         assert expected > 0
         wait_for(lambda: one.query("posted")["Events"] == expected, "alarms", lambda: one.query("posted"))
-        status = one.query("posted")
+        status = one.wait_status("posted", lambda now: now["Source"], "its source is told of")
         assert (status["State"], status["Source"], status["Dropped"]) == ("RUNNING", "streaming", 0)
         wait_for(lambda: len(receiver.reports("posted")) == expected, "reports", receiver.counts)

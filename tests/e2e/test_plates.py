@@ -15,7 +15,7 @@ from streamserver.core.settings import Settings
 from streamserver.models.ppocr_rec import ALPHABETS, PpocrRec
 from streamserver.models.store import ModelStore
 from tests.assets import media, model
-from tests.e2e.harness import ledger, server, task, wait_for
+from tests.e2e.harness import ledger, server, task
 from tests.samples.plate_clip import SIZE_WH, Ride, read_picture, write
 
 pytestmark = pytest.mark.e2e
@@ -53,9 +53,8 @@ def test_each_plate_is_reported_once_with_its_text_and_its_picture(tmp_path: Pat
         for body in bodies.values():
             assert one.create(body) == {"Code": 0, "Msg": "success"}
         for task_id in bodies:
-            status = one.wait_state(task_id, "FINISHED", "FAILED")
-            assert status["State"] == "FINISHED", status
-            wait_for(lambda t=task_id, n=status["Events"]: len(receiver.reports(t)) == n, task_id, receiver.counts)
+            events = one.wait_finished(task_id)["Events"]
+            assert len(receiver.reports(task_id)) == events, receiver.counts()
         everything = Counter(["津B6H920", "皖KD01833", "蒙B023H6", "冀D5L690"])
         assert texts(receiver.reports("all")) == everything
         assert texts(receiver.reports("every third")) == everything

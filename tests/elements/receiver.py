@@ -36,6 +36,7 @@ class Receiver:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.connections = 0
+        self._lock = threading.Lock()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,16 +44,18 @@ class Receiver:
 
             def setup(self) -> None:
                 super().setup()
-                receiver.connections += 1
+                with receiver._lock:
+                    receiver.connections += 1
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 message = json.loads(body)
                 status, reply = answer(message, len(receiver.messages))
-                receiver.messages.append(message)
-                receiver.bodies.append(body)
-                receiver.paths.append(self.path)
-                receiver.headers.append(dict(self.headers))
+                with receiver._lock:  # the n-th of each list belong together, whoever posts at the same time
+                    receiver.messages.append(message)
+                    receiver.bodies.append(body)
+                    receiver.paths.append(self.path)
+                    receiver.headers.append(dict(self.headers))
                 data = json.dumps(reply).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
@@ -65,6 +68,7 @@ class Receiver:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 64
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass

@@ -29,7 +29,7 @@ def make_decode(settings: Settings | None = None) -> Decode:
             name="decode",
             config_file="decode.json",
             configure={},
-            settings=settings or Settings(),
+            settings=settings or Settings(file_dirs="/"),
             base_dir=Path(),
         )
     )

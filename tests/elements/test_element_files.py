@@ -52,7 +52,7 @@ def test_listing_the_elements_imports_none_of_them() -> None:
         "[m for m in sys.modules if m.startswith('streamserver.elements.')])"
     )
     project = Path(__file__).resolve().parents[2]
-    result = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=120)
     assert result.stdout.strip() == "[] []", result.stderr
 
 

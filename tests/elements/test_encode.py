@@ -22,13 +22,23 @@ from streamserver.core.objects import Recognition
 from streamserver.core.picture import Picture
 from streamserver.core.results import WireFrame, objects_of
 from streamserver.core.settings import Settings
+from streamserver.elements import _ws_server
 from streamserver.elements.encode import Encode
 from streamserver.engine.element import ElementContext
 from streamserver.engine.frame import Frame
 from streamserver.vision.codec import decode_jpeg
-from tests.media.servers import MediaServer, free_port, repeat_until
+from tests.media.servers import MediaServer, repeat_until
+from tests.servers.ports import free_port
 
+PATIENCE_S = 60.0
 H264 = {"enc_fmt": "h264_bm", "pix_fmt": "I420"}
+
+
+@pytest.fixture(autouse=True)
+def time_to_talk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No client is turned away or cut off only because the machine is busy."""
+    for name in ("_GREETING_LIMIT_S", "_GOODBYE_S", "_SEND_LIMIT_S"):
+        monkeypatch.setattr(_ws_server, name, int(PATIENCE_S))
 
 
 def context(base_dir: Path, *, channel_ids: tuple[int, ...] = (2,), **configure: Any) -> ElementContext:
@@ -150,7 +160,7 @@ def test_a_media_server_gets_the_stream_under_graph_and_channel(start: Any, kind
         done = threading.Event()
 
         def receive() -> None:
-            received.append(server.frame())
+            received.append(server.frame(PATIENCE_S))
             done.set()
 
         thread = threading.Thread(target=receive)
@@ -179,7 +189,7 @@ def watching(
 ) -> Iterator[tuple[ClientConnection, str]]:
     """A client that has seen its first message."""
     messages: list[str] = []
-    with connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None) as client:
+    with connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None, open_timeout=PATIENCE_S) as client:
 
         def try_to_receive() -> None:
             encoding.put(make_frame(number, **attributes))
@@ -227,7 +237,8 @@ def test_a_client_that_does_not_read_delays_nobody_and_sees_the_newest(start: An
         encoding.put(*(make_frame(n, picture=picture) for n in range(1, 201)))
         seen = [0]
         repeat_until(
-            lambda: seen[-1] == 200, lambda: seen.append(json.loads(client.recv(timeout=10))["mFrame"]["mFrameId"])
+            lambda: seen[-1] == 200,
+            lambda: seen.append(json.loads(client.recv(timeout=PATIENCE_S))["mFrame"]["mFrameId"]),
         )
     assert len(set(seen)) < 200 and seen == sorted(seen)
 
@@ -240,7 +251,7 @@ def test_the_end_of_a_channel_closes_its_web_socket_after_the_last_frame(start: 
         last = ""
         with pytest.raises(ConnectionClosed):
             while True:
-                last = str(client.recv(timeout=10))
+                last = str(client.recv(timeout=PATIENCE_S))
     assert json.loads(last)["mFrame"]["mFrameId"] == 77
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)

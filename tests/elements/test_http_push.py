@@ -3,14 +3,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import logging
-import shutil
-import socket
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,76 +16,42 @@ from streamserver.core.errors import GraphError
 from streamserver.core.objects import Recognition
 from streamserver.core.picture import Picture
 from streamserver.core.results import WireFrame, objects_of
-from streamserver.core.settings import Settings
+from streamserver.elements import http_push
 from streamserver.elements.http_push import HttpPush
 from streamserver.engine.element import ElementContext
 from streamserver.engine.frame import Frame
 from streamserver.vision.codec import decode_jpeg
+from tests.elements.pushing import PATIENCE_S, context, make_frame, pushing_elements
 from tests.elements.receiver import ACCEPTED, Answer, Receiver
-
-
-def context(stopping: threading.Event | None = None, **configure: Any) -> ElementContext:
-    return ElementContext(
-        element_id=7,
-        name="http_push",
-        config_file="push.json",
-        configure={"ip": "0.0.0.0", "port": 10001, "path": "/flask_test/0", **configure},
-        settings=Settings(),
-        base_dir=Path(),
-        stopping=stopping or threading.Event(),
-    )
-
-
-def make_frame(number: int = 0, boxes: int = 2) -> Frame:
-    image = np.zeros((120, 200, 3), np.uint8)
-    image[:, 100:] = (0, 0, 255)
-    detections = Detections.from_arrays(
-        [[10 + 100 * i, 40, 30 + 100 * i, 60] for i in range(boxes)], [0.5] * boxes, range(boxes), range(1, boxes + 1)
-    )
-    return Frame(
-        4,
-        1,
-        number,
-        sequence=number,
-        loop=2,
-        timestamp_us=1_700_000_000_000_000,
-        picture=Picture((200, 120), lambda: image),
-        detections=detections,
-    )
-
-
-class Pushing:
-    """An element that is closed after the test, and what it emitted."""
-
-    def __init__(self, element: HttpPush) -> None:
-        self.element = element
-        self.emitted: list[Frame] = []
-
-    def push(self, *frames: Frame) -> None:
-        for frame in frames:
-            self.element.process(frame, self._emit)
-
-    def _emit(self, frame: Frame, *, port: int | None = None) -> None:
-        self.emitted.append(frame)
+from tests.servers.ports import free_port
 
 
 @pytest.fixture
 def start() -> Iterator[Any]:
-    elements: list[HttpPush] = []
-
-    def make(element_context: ElementContext) -> Pushing:
-        elements.append(HttpPush(element_context))
-        return Pushing(elements[-1])
-
-    yield make
-    for element in elements:
-        element.close()
+    with pushing_elements() as make:
+        yield make
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Clock(threading.Event):
+    """Goes on only while somebody waits; in the place of both clock and ``stopping``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 50.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += timeout or 0.0
+        return self.is_set()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(http_push, "time", made)
+    return made
 
 
 def test_every_frame_is_posted_in_the_wire_form_over_one_connection(start: Any) -> None:
@@ -145,11 +106,13 @@ def test_pictures_are_not_even_converted_while_nobody_asks(start: Any) -> None:
 def test_a_client_that_comes_later_gets_every_frame(start: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     port = free_port()
-    pushing = start(context(port=port))
+    pushing = start(context(port=port, retry_s=600))
     worker = threading.Thread(target=pushing.push, args=[make_frame(number) for number in range(3)])
     worker.start()
+    end = time.monotonic() + PATIENCE_S
     while "refused" not in caplog.text:
-        time.sleep(0.01)
+        assert time.monotonic() < end, "it never said that nobody is there"
+        time.sleep(0.02)
     with Receiver(port=port) as receiver:
         worker.join()
         pushing.element.close()
@@ -183,9 +146,9 @@ def test_a_message_that_is_refused_is_dropped_at_once_and_the_reply_is_shown(
 
 
 def test_a_frame_that_cannot_be_delivered_in_time_is_dropped_and_counted(
-    start: Any, caplog: pytest.LogCaptureFixture
+    start: Any, caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
-    pushing = start(context(port=free_port(), retry_s=0.2))
+    pushing = start(context(clock, port=free_port(), retry_s=0.2))
     pushing.push(make_frame(0), make_frame(1))
     assert pushing.element.dropped == 2
     pushing.element.close()
@@ -207,13 +170,13 @@ def test_stopping_ends_the_waiting_at_once(start: Any) -> None:
     worker = threading.Thread(target=pushing.push, args=[make_frame()])
     worker.start()
     stopping.set()
-    worker.join(20)
+    worker.join(PATIENCE_S)
     assert not worker.is_alive()
 
 
-def test_a_waiting_element_says_that_it_is_alive(start: Any) -> None:
+def test_a_waiting_element_says_that_it_is_alive(start: Any, clock: Clock) -> None:
     signs: list[int] = []
-    base = context(port=free_port(), retry_s=0.3)
+    base = context(clock, port=free_port(), retry_s=0.3)
     with_alive = ElementContext(
         **{name: getattr(base, name) for name in ElementContext.__slots__ if name != "alive"},
         alive=lambda: signs.append(1),
@@ -247,7 +210,7 @@ def test_each_thread_has_a_connection_of_its_own_and_all_are_closed(start: Any) 
         pushing = start(context(port=receiver.port))
 
         def work(channel_id: int) -> None:
-            ready.wait(20)
+            ready.wait(PATIENCE_S)
             for number in range(10):
                 pushing.push(dataclasses.replace(make_frame(number), channel_id=channel_id))
 
@@ -322,85 +285,3 @@ def test_what_was_drawn_is_posted_before_the_picture(start: Any) -> None:
     with Receiver() as receiver:
         start(context(port=receiver.port)).push(frame)
     assert decode_jpeg(base64.b64decode(receiver.messages[0]["mFrame"]["mSpData"])).min() > 190
-
-
-def _self_signed(folder: Path) -> tuple[Path, Path, ssl.SSLContext]:
-    openssl = shutil.which("openssl") or pytest.skip("needs the openssl program to make a certificate")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=a stream-server test"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, timeout=60)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
-    return certificate, key, tls
-
-
-def test_https_trusts_the_certificate_it_was_given_and_no_other(
-    start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    certificate, _, tls = _self_signed(tmp_path)
-    with Receiver(tls=tls) as receiver:
-        for trust in ({"cacert": str(certificate)}, {"verify": False}):
-            pushing = start(context(port=receiver.port, scheme="https", **trust))
-            pushing.push(make_frame())
-            pushing.element.close()
-        assert len(receiver.messages) == 2
-        pushing = start(context(port=receiver.port, scheme="https", retry_s=0))
-        pushing.push(make_frame())
-    assert pushing.element.dropped == 1
-    assert "certificate" in caplog.text.lower()
-    assert len(receiver.messages) == 2
-
-
-def test_a_receiver_that_wants_to_know_us_sees_our_certificate(
-    start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    certificate, key, tls = _self_signed(tmp_path)
-    tls.verify_mode = ssl.CERT_REQUIRED
-    tls.load_verify_locations(certificate)
-    ours: dict[str, Any] = {"cacert": "cert.pem", "cert": "cert.pem", "key": "key.pem"}
-    with Receiver(tls=tls) as receiver:
-        known = dataclasses.replace(context(port=receiver.port, scheme="https", **ours), base_dir=tmp_path)
-        start(known).push(make_frame())
-        assert len(receiver.messages) == 1
-        stranger = start(context(port=receiver.port, scheme="https", cacert=str(certificate), retry_s=0))
-        stranger.push(make_frame())
-        assert len(receiver.messages) == 1
-    assert stranger.element.dropped == 1
-    assert key.exists()
-
-
-def test_a_name_that_the_certificate_does_not_hold_is_refused(
-    start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    certificate, _, tls = _self_signed(tmp_path)
-    with Receiver(tls=tls) as receiver:
-        push = context(ip="localhost", port=receiver.port, scheme="https", cacert=str(certificate), retry_s=0)
-        pushing = start(push)
-        pushing.push(make_frame())
-    assert pushing.element.dropped == 1
-    assert "certificate is not valid for 'localhost'" in caplog.text
-
-
-def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
-    certificate, key, _ = _self_signed(tmp_path)
-    locked = tmp_path / "locked.pem"
-    openssl = shutil.which("openssl")
-    assert openssl
-    command = [openssl, "pkcs8", "-topk8", "-in", str(key), "-out", str(locked), "-passout", "pass:secret"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    with pytest.raises(GraphError, match="element 7 'http_push': key: is encrypted; give a key without a password"):
-        HttpPush(context(scheme="https", cert=str(certificate), key=str(locked)))
-
-
-@pytest.mark.parametrize(
-    ("keys", "words"),
-    [
-        ({"cert": 5}, "cert: expected a path, got 5"),
-        ({"key": "key.pem"}, "key: has no certificate; name its file in 'cert'"),
-        ({"verify": "no"}, "verify: expected true or false, got 'no'"),
-    ],
-)
-def test_keys_of_tls_that_cannot_be_used_are_named(keys: dict[str, Any], words: str) -> None:
-    with pytest.raises(GraphError, match=f"push.json: element 7 'http_push': {words}"):
-        HttpPush(context(scheme="https", **keys))

@@ -294,7 +294,7 @@ def test_the_sample_of_sophon_stream_runs_from_its_own_files(tmp_path: Path, gra
     runner = Runner(
         graphs,
         [Channel(channel_id=0, url=str(assets.clip("vtest.avi")), source_type="VIDEO", fps=-1, sample_interval=25)],
-        settings=Settings(device="cpu", model_cache=str(tmp_path / "cache"), model_download=False),
+        settings=Settings(device="cpu", file_dirs="/", model_cache=str(tmp_path / "cache"), model_download=False),
         base_dir=tmp_path,
         element_class=lambda name: Tapped if name == last else elements.element_class(name),
     )

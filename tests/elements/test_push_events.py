@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def frame_with(events: list[RuleEvent] | None, pictures: list[ImageBgr | None]) 
     return frame
 
 
-def posted(frame: Frame, **keys: Any) -> list[Any]:
-    with Receiver(wants_pictures) as receiver:
+def posted(*frames: Frame, answer: Callable[[Any, int], Answer] = wants_pictures, **keys: Any) -> list[Any]:
+    with Receiver(answer) as receiver:
         context = ElementContext(
             element_id=7,
             name="http_push",
@@ -64,7 +65,8 @@ def posted(frame: Frame, **keys: Any) -> list[Any]:
             stopping=threading.Event(),
         )
         element = HttpPush(context)
-        element.process(frame, lambda frame, *, port=None: None)
+        for frame in frames:
+            element.process(frame, lambda frame, *, port=None: None)
         element.close()
     return receiver.messages
 
@@ -93,6 +95,19 @@ def test_the_pictures_of_events_are_what_was_kept_or_else_cut_out_of_the_frame()
     assert gone[..., 1].min() > 220
     assert not_kept.max() < 30, "where it was last seen"
     assert counted is None
+
+
+def test_who_wanted_the_pictures_of_events_gets_the_next_at_once_until_they_came_in_vain() -> None:
+    def answer(message: Any, number: int) -> Answer:
+        if number == 2:
+            return 200, ACCEPTED[1] | {"pictures": False}
+        return wants_pictures(message, number) if number < 5 else ACCEPTED
+
+    event, quiet = frame_with([IN_FRAME], [None]), frame_with(None, [])
+    messages = posted(event, event, event, event, quiet, answer=answer, pictures="on_demand")
+    brought = ["mEventPictures" in message for message in messages]
+    asked, foreseen_in_vain, asked_again, foreseen, no_event = [False, True], [True], [False, True], [True], [False]
+    assert brought == [*asked, *foreseen_in_vain, *asked_again, *foreseen, *no_event]
 
 
 def test_who_always_wants_pictures_gets_those_of_events_as_well() -> None:
@@ -129,7 +144,7 @@ def test_from_a_clip_to_the_clients_door_six_people_go_and_are_shown() -> None:
         )
         source = channel(url=str(clip("one-by-one-person-detection.mp4")), fps=-1, sample_interval=interval)
         assert make_runner([graph], [source]).run() == []
-    with_pictures = receiver.messages[1::2]
+    with_pictures = [message for message in receiver.messages if "mEventPictures" in message]
     events = [event for message in with_pictures for event in events_of(message) or ()]
     assert [event.direction for event in events if event.kind is Kind.CROSS] == ["in"] * 6
     left = [event for event in events if event.kind is Kind.LEAVE]

@@ -37,7 +37,7 @@ def element(name: str, folder: Path, **configure: Any) -> Any:
         settings=Settings(
             device="cpu",
             models=str(assets.model("lprnet.onnx").parent),
-            model_cache=str(folder / "cache"),
+            model_cache=str(folder.parent / "model_cache"),  # one for all tests of this process
             model_download=False,
         ),
         base_dir=folder,

@@ -19,14 +19,18 @@ from tests import assets
 KEYS: dict[str, Any] = {"model_path": "yolox_nano.onnx", "threshold_conf": 0.5, "threshold_nms": 0.5}
 
 
-def element(tmp_path: Path, *, report: Any = lambda key, value: None, models: str = "", **keys: Any) -> Any:
+def element(
+    tmp_path: Path, *, report: Any = lambda key, value: None, models: str = "", cache: Path | None = None, **keys: Any
+) -> Any:
     configure = {key: value for key, value in {**KEYS, **keys}.items() if value is not ...}
     context = ElementContext(
         element_id=5001,
         name="yolox",
         config_file="elements/0_5001_yolox.json",
         configure=configure,
-        settings=Settings(device="cpu", models=models, model_cache=str(tmp_path / "cache"), model_download=False),
+        settings=Settings(
+            device="cpu", models=models, model_cache=str(cache or tmp_path / "cache"), model_download=False
+        ),
         base_dir=tmp_path,
         report=report,
     )
@@ -34,7 +38,8 @@ def element(tmp_path: Path, *, report: Any = lambda key, value: None, models: st
 
 
 def opened(tmp_path: Path, **keys: Any) -> Any:
-    ready = element(tmp_path, models=str(assets.model("yolox_nano.onnx").parent), **keys)
+    cache = tmp_path.parent / "model_cache"  # one for all tests of this process: tuning takes longer than the rest
+    ready = element(tmp_path, models=str(assets.model("yolox_nano.onnx").parent), cache=cache, **keys)
     ready.open()
     return ready
 

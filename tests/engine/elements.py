@@ -31,6 +31,8 @@ class Read:
     clock_s: float = 0.0
     discontinuity: bool = False
     picture: Picture = field(default_factory=lambda: Picture((4, 2), lambda: np.zeros((2, 4, 3), np.uint8)))
+    late: bool = False
+    at_rest: bool = False
 
 
 class Numbers(SourceElement):
@@ -83,7 +85,18 @@ class Recorder(Element):
         self.context.configure.get("into", []).append(what)
 
 
-class Finder(Element):
+class Batching(Element):
+    """Takes ``batch`` frames at once, noting in ``batches`` how many there were each time."""
+
+    def open(self) -> None:
+        self.batch_size = self.context.configure.get("batch", 1)
+
+    def process_many(self, frames: Sequence[Frame], emit: Emit) -> None:
+        self.context.configure.get("batches", []).append([(frame.channel_id, frame.frame_id) for frame in frames])
+        super().process_many(frames, emit)
+
+
+class Finder(Batching):
     """Puts ``objects(frame)`` into each frame as its detections."""
 
     def process(self, frame: Frame, emit: Emit) -> None:
@@ -91,7 +104,7 @@ class Finder(Element):
         emit(frame)
 
 
-class Worker(Element):
+class Worker(Batching):
     """Adds the text ``says`` to each frame or part after ``pause(frame)``; drops those for which ``drops(frame)``."""
 
     def process(self, frame: Frame, emit: Emit) -> None:
@@ -221,7 +234,7 @@ def make_runner(
     def find(name: str) -> type[Element]:
         return (more or {}).get(name) or element_class(name)
 
-    return Runner(graphs, channels, settings=Settings(), base_dir=Path(), element_class=find, **values)
+    return Runner(graphs, channels, settings=Settings(file_dirs="/"), base_dir=Path(), element_class=find, **values)
 
 
 def frames_in(record: list[Any]) -> list[Frame]:

@@ -22,7 +22,7 @@ from streamserver.elements.converger import MOST_KEPT, MOST_WAITING
 from streamserver.engine.frame import Frame
 from streamserver.graph.model import Graph
 from tests.engine.elements import channel, frames_in, graph_of, make_runner
-from tests.engine.test_runner import Background, wait_for
+from tests.engine.test_runner import PATIENCE_S, Background, wait_for
 
 CLASSES = ("car", "person", "tree")
 SIZE = (4, 2)
@@ -80,6 +80,7 @@ class Plan:
     keeper: bool
     drops_per_cent: int
     drops_wholes: bool
+    batch: int
 
     def dice(self, *what: int) -> random.Random:
         return random.Random(repr((self.seed, what)))
@@ -112,6 +113,7 @@ PLANS = st.builds(
     keeper=st.booleans(),
     drops_per_cent=st.sampled_from([0, 0, 30, 100]),
     drops_wholes=st.booleans(),
+    batch=st.sampled_from([1, 2, 5]),
 )
 
 
@@ -125,13 +127,15 @@ def nested(plan: Plan, names_file: Path, into: list[Any]) -> Graph:
     inner = routes(names_file, (1, {"person": 1, "car": 2}))
     nodes: dict[int, tuple[str, Any]] = {
         1: ("numbers", {"frames": plan.frames}),
-        2: ("finder", {"objects": plan.objects}),
+        2: ("finder", {"objects": plan.objects, "batch": plan.batch}),
         3: ("distributor", outer),
-        4: ("worker", {"drops": plan.drops_whole, "says": "whole"}),
-        5: ("worker", {"pause": plan.pause, "drops": plan.drops}),
-        6: ("finder", {"objects": plan.objects}),
+        4: ("worker", {"drops": plan.drops_whole, "says": "whole", "batch": plan.batch}),
+        5: ("worker", {"pause": plan.pause, "drops": plan.drops, "batch": plan.batch}),
+        6: ("finder", {"objects": plan.objects, "batch": plan.batch}),
         7: ("distributor", inner),
-        8: ("keeper", {"window": 3}) if plan.keeper else ("worker", {"pause": plan.pause, "drops": plan.drops}),
+        8: ("keeper", {"window": 3})
+        if plan.keeper
+        else ("worker", {"pause": plan.pause, "drops": plan.drops, "batch": plan.batch}),
         9: ("converger", {"default_port": 0}),
         10: ("converger", {"default_port": 0}),
         11: ("greedy", {"into": into}),
@@ -230,7 +234,7 @@ def test_parts_that_an_element_keeps_for_ever_do_not_keep_the_frames_of_a_camera
     into: list[Any] = []
     last = 3 * MOST_KEPT
     gate = threading.Event()
-    source = {"frames": last + 1, "after": lambda number: number == last and gate.wait(20)}
+    source = {"frames": last + 1, "after": lambda number: number == last and gate.wait(PATIENCE_S)}
     graph = diamond(into, ("keeper", {"window": 10**6}), source=source, rule={"frame_interval": 20})
     with Background(make_runner([graph], [channel()])):
         wait_for(lambda: len(frames_in(into)) > last - MOST_KEPT)
@@ -343,6 +347,7 @@ def test_stopping_ends_a_graph_whose_converger_waits(caplog: pytest.LogCaptureFi
     with background as runner:
         wait_for(lambda: working)
         runner.stop()
+        wait_for(lambda: all(lane.queue.closed for node in runner._nodes.values() for lane in node.lanes))
         release["open"] = True
     assert background.left_behind == []
     assert into == ["opened", "closed"]

@@ -48,9 +48,10 @@ class Marker(Element):
         self.context.configure.update(configure)  # type: ignore[attr-defined]
 
 
-@pytest.fixture(autouse=True)
-def changeable(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[False, True], ids=["own thread", "inline"])
+def changeable(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr(reconfigure, "CHANGEABLE", {"marker": frozenset({"mark"})})
+    monkeypatch.setattr(Marker, "light", request.param)
 
 
 class Engine:

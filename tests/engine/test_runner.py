@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from streamserver.engine.queues import FILE_CAPACITY
 from streamserver.engine.runner import Runner
 from streamserver.graph.model import Edge, Graph, Node
 from tests.engine.elements import chain, channel, frames_in, make_runner
+
+PATIENCE_S = 60.0
 
 
 class Background:
@@ -41,10 +44,23 @@ class Background:
 
 def wait_for(what: Any) -> None:
     """Waits until ``what()`` is true; a test that waits for ever is a failed one."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while not what():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
+
+
+def give_up_soon(monkeypatch: pytest.MonkeyPatch, thread: threading.Thread) -> list[float]:
+    """Whoever joins this thread gives up soon, so that the others have time enough; returns how long each waits."""
+    waits: list[float] = []
+    join = thread.join
+
+    def join_soon(timeout: float) -> None:
+        waits.append(timeout)
+        join(0.05)
+
+    monkeypatch.setattr(thread, "join", join_soon)
+    return waits
 
 
 def test_every_frame_runs_through_every_element_in_order_and_then_the_engine_ends() -> None:
@@ -189,7 +205,7 @@ def test_a_slow_element_holds_a_file_back_and_loses_nothing() -> None:
     read: list[int] = []
     graph = chain(
         ("numbers", {"frames": 50, "after": read.append}),
-        ("recorder", {"into": record, "work": lambda context: gate.wait(20)}),
+        ("recorder", {"into": record, "work": lambda context: gate.wait(PATIENCE_S)}),
     )
     runner = make_runner([graph], [channel()])
     with Background(runner):
@@ -211,11 +227,11 @@ def test_of_a_live_stream_the_newest_frames_win_and_their_numbers_have_no_gap() 
 
     graph = chain(
         ("numbers", {"frames": 100, "after": after}),
-        ("recorder", {"into": record, "work": lambda context: gate.wait(20)}),
+        ("recorder", {"into": record, "work": lambda context: gate.wait(PATIENCE_S)}),
     )
     runner = make_runner([graph], [channel(source_type="RTSP", url="rtsp://cam")])
     with Background(runner):
-        assert all_read.wait(20)
+        assert all_read.wait(PATIENCE_S)
         gate.set()
         wait_for(lambda: "closed" in record)
     frames = frames_in(record)
@@ -229,7 +245,9 @@ def test_of_a_live_stream_the_newest_frames_win_and_their_numbers_have_no_gap() 
 def test_no_frame_flows_before_every_element_is_open() -> None:
     loaded = threading.Event()
     opened: list[int] = []
-    graph = chain(("numbers", {"opened": opened}), ("recorder", {"on_open": lambda: loaded.wait(20)}), ("recorder", {}))
+    graph = chain(
+        ("numbers", {"opened": opened}), ("recorder", {"on_open": lambda: loaded.wait(PATIENCE_S)}), ("recorder", {})
+    )
     runner = make_runner([graph], [channel()])
     with Background(runner):
         time.sleep(0.1)
@@ -278,12 +296,15 @@ def test_a_source_that_fails_ends_the_engine_with_its_reason(caplog: pytest.LogC
 
 def test_an_element_that_hangs_is_found_and_its_patient_neighbours_are_not() -> None:
     gate = threading.Event()
-    graph = chain(("numbers", {"frames": 50}), ("recorder", {}), ("recorder", {"work": lambda context: gate.wait(20)}))
+    graph = chain(
+        ("numbers", {"frames": 50}), ("recorder", {}), ("recorder", {"work": lambda context: gate.wait(PATIENCE_S)})
+    )
     runner = make_runner([graph], [channel()])
     with Background(runner):
-        wait_for(lambda: runner.hung(0.2))
-        assert "element 3 'recorder' has worked on one frame" in runner.hung(0.2)
-        assert runner.hung(60.0) == ""
+        wait_for(lambda: "element 3 'recorder' has worked on one frame" in runner.hung(0.6))
+        # its neighbours have waited for a while by now, and would be named before it
+        wait_for(lambda: "element 3 'recorder' has worked on one frame" in runner.hung(0.2))
+        assert runner.hung(10 * PATIENCE_S) == ""
         gate.set()
         wait_for(lambda: not runner.hung(0.2))
 
@@ -294,13 +315,13 @@ def test_an_element_that_waits_for_something_outside_says_that_it_is_alive() -> 
 
     def work(context: ElementContext) -> None:
         contexts.append(context)
-        signal.wait(20)
+        signal.wait(PATIENCE_S)
         context.alive()
-        gate.wait(20)
+        gate.wait(PATIENCE_S)
 
     runner = make_runner([chain(("numbers", {}), ("recorder", {"work": work}))], [channel()])
     with Background(runner):
-        wait_for(lambda: runner.hung(0.2))
+        wait_for(lambda: "element 2 'recorder' has worked on one frame" in runner.hung(0.2))
         node = runner._nodes[0, 2]
         lane = node.lanes[0]
         before = lane.busy_since
@@ -315,14 +336,20 @@ def test_an_element_that_waits_for_something_outside_says_that_it_is_alive() -> 
 def test_a_source_that_hangs_is_told_from_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner_module, "READER_SILENCE_S", 0.2)
     gate = threading.Event()
-    runner = make_runner([chain(("numbers", {"after": lambda number: gate.wait(20)}), ("recorder", {}))], [channel()])
+    runner = make_runner(
+        [chain(("numbers", {"after": lambda number: gate.wait(PATIENCE_S)}), ("recorder", {}))], [channel()]
+    )
+    monitor = runner._readers[0].monitor
+
+    def quiet_after(sign: Callable[[], None]) -> bool:
+        sign()
+        return runner.hung(0.01) == ""
+
     with Background(runner):
         wait_for(lambda: "given no sign for" in runner.hung(0.01))
-        runner._readers[0].monitor.alive()
-        assert runner.hung(0.01) == ""
+        wait_for(lambda: quiet_after(monitor.alive))
         wait_for(lambda: "given no sign for" in runner.hung(0.01))
-        runner._readers[0].monitor.reconnecting("gone")
-        assert runner.hung(0.01) == ""
+        wait_for(lambda: quiet_after(lambda: monitor.reconnecting("gone")))
         gate.set()
 
 
@@ -338,19 +365,20 @@ def test_stopping_ends_an_endless_stream_at_once() -> None:
 
 
 def test_a_thread_that_cannot_be_ended_is_left_behind_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "STOP_TIMEOUT_S", 0.05)
     gate, working = threading.Event(), threading.Event()
 
     def work(context: ElementContext) -> None:
         working.set()
-        gate.wait(20)
+        gate.wait(PATIENCE_S)
 
     background = Background(make_runner([chain(("numbers", {}), ("recorder", {"work": work}))], [channel()]))
     with background as runner:
-        assert working.wait(20)
+        assert working.wait(PATIENCE_S)
+        waits = give_up_soon(monkeypatch, runner._nodes[0, 2].threads[0])
         runner.stop()
         wait_for(lambda: background.left_behind is not None)
         assert background.left_behind == ["graph 0 element 2 'recorder'"]
+        assert len(waits) == 1 and 0 < waits[0] <= runner_module.STOP_TIMEOUT_S
         gate.set()
 
 

@@ -17,7 +17,7 @@ from streamserver.engine.element import Element, ElementContext, Emit
 from streamserver.engine.frame import Frame
 from streamserver.graph.model import Graph
 from tests.engine.elements import chain, channel, frames_in, graph_of, make_runner
-from tests.engine.test_runner import Background, wait_for
+from tests.engine.test_runner import PATIENCE_S, Background, wait_for
 
 Steps = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -223,7 +223,7 @@ def test_a_slow_graph_holds_a_file_back_and_loses_nothing(slow: int) -> None:
     records: list[list[Any]] = [[], []]
     read: list[int] = []
     tails: list[tuple[str, Any]] = [("recorder", {}), ("recorder", {})]
-    tails[slow][1]["work"] = lambda context: gate.wait(20)
+    tails[slow][1]["work"] = lambda context: gate.wait(PATIENCE_S)
     source = ("numbers", {"frames": 50, "after": read.append})
     runner = make_runner(
         graphs_of([[source, NETWORK, tail] for tail in tails], records),
@@ -246,10 +246,10 @@ def test_of_a_live_source_the_newest_frame_wins_for_all_of_them() -> None:
 
     def work() -> None:
         busy.set()
-        assert go.wait(20)
+        assert go.wait(PATIENCE_S)
 
     def after(number: int) -> None:
-        assert busy.wait(20)
+        assert busy.wait(PATIENCE_S)
         if number == 9:
             go.set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -27,7 +28,7 @@ _Change = Callable[[random.Random, dict[str, Any]], None]
 def mutate(files: Files, seed: int) -> dict[str, bytes]:
     """The files with one to three changes, as they are written to disk."""
     rng = random.Random(seed)
-    spoilt: dict[str, Any] = copy.deepcopy(dict(files))
+    spoilt: dict[str, Any] = pickle.loads(pickle.dumps(dict(files)))  # several times faster than copy.deepcopy
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         rng.choice(_CHANGES)(rng, spoilt)
     written = {name: json.dumps(content).encode() for name, content in spoilt.items()}

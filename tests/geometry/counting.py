@@ -38,24 +38,21 @@ def across(*points_xy: PointXy, direction_xy: PointXy = (0.0, 0.0)) -> RuleSpec:
 
 def events_of(rule: Rule, found: Found, *, interval: int, size_wh: tuple[int, int], fps: float = 10) -> list[RuleEvent]:
     """What a rule tells of tracked and linked objects; every ``interval``-th frame of the clip was looked at."""
+    frames = rule_frames(found, interval=interval, size_wh=size_wh, fps=fps)
+    return [event for frame in frames for event in rule.update(frame)]
+
+
+def rule_frames(found: Found, *, interval: int, size_wh: tuple[int, int], fps: float = 10) -> Iterator[RuleFrame]:
+    """Tracked and linked objects, as rules see them."""
     options = ByteTrackOptions(track_thresh=0.5, high_thresh=0.6, track_buffer=round(50 / interval), agnostic=False)
     tracker, linker = ByteTracker(options, itertools.count(1).__next__), Linker()
-    events = []
     for step, (frame_id, detections) in enumerate(found):
         clock_s = frame_id / fps
         tracked = tracker.update(detections, size_wh, clock_s)
         identities = linker.update(clock_s, tracked.track_ids, tracked.boxes_xyxy, tracked.class_ids, size_wh)
-        events += rule.update(
-            RuleFrame(
-                step=step,
-                clock_s=clock_s,
-                timestamp_us=0,
-                size_wh=size_wh,
-                detections=tracked,
-                identities=identities,
-            )
+        yield RuleFrame(
+            step=step, clock_s=clock_s, timestamp_us=0, size_wh=size_wh, detections=tracked, identities=identities
         )
-    return events
 
 
 def ways(events: Iterable[RuleEvent]) -> tuple[int, int]:

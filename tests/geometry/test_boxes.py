@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streamserver.geometry import boxes
+from streamserver.geometry.boxes import FloatRows, iou_matrix
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,30 @@ def test_clipping_keeps_what_is_visible() -> None:
 def test_left_and_top_edge_belong_to_a_box_and_the_others_do_not() -> None:
     found = boxes.contains([[0, 0, 10, 10]], [[0, 0], [9.9, 9.9], [10, 5], [5, 10], [-1, 5]])
     assert found.tolist() == [[True, True, False, False, False]]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("flat", [False, True], ids=["all have area", "some have none"])
+def test_overlaps_are_those_of_each_pair_by_itself(kind: type[np.floating], flat: bool) -> None:
+    """To the last bit: what lies at a threshold must not change sides."""
+    random = np.random.default_rng(8)
+    first, second = (
+        np.hstack((corners, corners + random.uniform(0.5, 60, corners.shape))).astype(kind)
+        for corners in (random.uniform(0, 100, (30, 2)), random.uniform(0, 100, (20, 2)))
+    )
+    if flat:
+        first[::3, 2], second[::4, 3] = first[::3, 0], second[::4, 1]
+        second[0] = first[0]
+
+    def overlap(one: FloatRows, other: FloatRows) -> np.floating:
+        nothing = kind(0)
+        wide = max(min(one[2], other[2]) - max(one[0], other[0]), nothing)
+        high = max(min(one[3], other[3]) - max(one[1], other[1]), nothing)
+        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+        union = areas[0] + areas[1] - wide * high
+        return wide * high / union if union > 0 else nothing
+
+    expected = np.array([[overlap(one, other) for other in second] for one in first])
+    found = iou_matrix(first, second)
+    assert found.dtype == kind
+    np.testing.assert_array_equal(found, expected)

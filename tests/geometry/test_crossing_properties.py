@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -179,6 +180,7 @@ RULES: dict[str, Callable[[], Rule]] = {
 }
 
 
+@cache
 def crowd(step: int, *, size: int, fps: float = 1) -> RuleFrame:
     """A frame full of tracks that are seen in no other."""
     corners = np.random.default_rng(step).uniform((0, 0), (970, 720), (size, 2))

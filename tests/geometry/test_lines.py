@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from streamserver.geometry.boxes import as_rows
+from streamserver.geometry.boxes import FloatRows, as_rows
 from streamserver.geometry.lines import Fence, Segment, line_points, segment_touches_boxes
 
 
@@ -151,3 +151,30 @@ def test_touching_agrees_with_sampling_the_segment() -> None:
         grown = as_rows(boxes) + np.array([-0.1, -0.1, 0.1, 0.1])
         near = np.any(np.all((points >= grown[:, :2]) & (points <= grown[:, 2:]), axis=2), axis=0)
         assert np.all(near[found])
+
+
+def test_crossings_are_the_changes_of_side_of_moves_that_meet_a_part() -> None:
+    """The formula written out for each move and part by itself."""
+    random = np.random.default_rng(7)
+
+    def side(start: FloatRows, end: FloatRows, point: FloatRows) -> bool:
+        way, offset = end - start, point - start
+        return bool(way[0] * offset[1] - way[1] * offset[0] >= 0)
+
+    for step_px in (20, 300):
+        fence = Fence(random.integers(0, 640, (4, 2)))
+        before = random.integers(0, 640, (200, 2)).astype(np.float64)
+        after = before + random.integers(-step_px, step_px + 1, (200, 2))
+        points, nudge = fence._points, np.array((0.00137, 0.00071))
+        expected = [
+            [
+                (int(side(a, b, there)) - int(side(a, b, here))) * (side(here, there, a) != side(here, there, b))
+                for a, b in itertools.pairwise(points)
+            ]
+            for here, there in zip(before + nudge, after + nudge, strict=True)
+        ]
+        assert np.any(expected)
+        np.testing.assert_array_equal(fence.crossings(before, after), expected)
+        for move in range(len(before)):
+            one = slice(move, move + 1)
+            np.testing.assert_array_equal(fence.crossings(before[one], after[one]), expected[one])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamserver.geometry.lines import PointXy, Segment
-from streamserver.geometry.tripwire import Tripwire, TripwireOptions
+from streamserver.geometry.tripwire import Crossing, LineWatch, Tripwire, TripwireOptions, _Passage
 
 SIZE = (800, 600)
 MIDDLE = Segment((400, 200), (400, 400))
@@ -151,3 +151,19 @@ def test_a_reset_forgets_sides() -> None:
     walk(tripwire, path(380))
     tripwire.reset()
     assert walk(tripwire, path(420), start=1) == []
+
+
+def test_who_is_clearly_on_a_side_need_not_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same crossings as with the distance of everybody in every frame."""
+    random = np.random.default_rng(9)
+    places = random.uniform(100, 500, (30, 1, 2)) + np.cumsum(random.normal(0, 12, (30, 120, 2)), axis=1)
+
+    def crossings() -> list[list[Crossing]]:
+        watch = LineWatch([(100, 300), (320, 280), (540, 320)])
+        boxes = [[box_on(tuple(foot_xy)) for foot_xy in feet] for feet in places.transpose(1, 0, 2)]
+        return [watch.update(step, np.arange(1, 31), now, (640, 640)) for step, now in enumerate(boxes)]
+
+    found = crossings()
+    monkeypatch.setattr(_Passage, "is_settled", False)
+    assert sum(map(len, found)) > 20
+    assert found == crossings()

@@ -142,3 +142,26 @@ def test_a_graph_without_a_source_is_not_blamed_on_its_channels(tmp_path: Path) 
     graph = build(tmp_path, [element(1, "decode"), element(2, "http_push", sink=True)], chain(1, 2))
     assert check_channels([channel()], [graph]) == []
     assert any("no source" in problem for problem in check(graph, available=frozenset({"decode", "http_push"})))
+
+
+@pytest.mark.parametrize(
+    ("model_path", "problems"),
+    [
+        ("oip+grpc://gpu:8001/yolox", []),
+        ("../models/yolox.onnx", []),
+        (7, []),
+        ("oip+grpc://eve:s3cr3t@gpu/a", ["element 2 'yolox'", "configure.model_path", "***@gpu", "port is missing"]),
+        (
+            "oip+http://gpu:8000/yolox",
+            ["configure.model_path", "the scheme 'oip+http'", "write oip+grpc://host:port/model"],
+        ),
+    ],
+    ids=["address", "path", "number", "port", "scheme"],
+)
+def test_addresses_of_models_are_looked_at_and_not_tried(tmp_path: Path, model_path: Any, problems: list[str]) -> None:
+    entry, config = element(2, "yolox", sink=True)
+    graph = build(tmp_path, [decode(1), (entry, {**config, "configure": {"model_path": model_path}})], chain(1, 2))
+    found = check(graph)
+    assert len(found) == bool(problems)
+    assert all(word in found[0] for word in problems)
+    assert not any("s3cr3t" in said for said in found)

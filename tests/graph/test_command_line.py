@@ -247,7 +247,7 @@ def test_the_program_itself_runs(tripwire: Path) -> None:
         env=dict(os.environ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert (result.returncode, result.stderr) == (GOOD, "")
     assert "good" in result.stdout

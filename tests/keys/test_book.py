@@ -93,10 +93,12 @@ def test_a_revoked_key_gives_nothing_and_others_do(tmp_path: Path) -> None:
 
 
 def test_the_file_is_private_and_holds_no_secret(tmp_path: Path) -> None:
-    with KeyBook(tmp_path) as book:
+    state = tmp_path / "state"
+    with KeyBook(state) as book:
         new = book.create(name="", service="passflow", days=1)
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
         assert new.app_secret not in repr(new) and new.key.secret_hash not in repr(book.all())
-        for file in tmp_path.iterdir():
+        for file in state.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
             assert new.app_secret.encode() not in file.read_bytes()
             assert bytes.fromhex(new.app_secret) not in file.read_bytes()

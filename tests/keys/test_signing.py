@@ -32,6 +32,7 @@ def test_the_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     assert len(public_key_from_text(first)) == PUBLIC_KEY_BYTES
     assert sorted(file.name for file in state.iterdir()) == ["license.key", "license.pub"]
     assert stat.S_IMODE((state / "license.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
 def test_processes_that_make_it_at_once_have_the_same_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from streamserver.core.exitcodes import USAGE
 from streamserver.core.settings import PROJECT_DIR, Settings, load, to_environment
 from streamserver.launchers.base import ProcessSpec
 from streamserver.launchers.local import LocalLauncher, LocalProcess
+from streamserver.supervise.pulse import is_stopped
 from tests.supervise.house import children, is_alive, wait_until
 
 
@@ -24,6 +25,11 @@ def ended(process: LocalProcess) -> int:
     code = process.poll()
     assert code is not None
     return code
+
+
+def stand_still(process: LocalProcess) -> None:
+    process.signal(signal.SIGSTOP)
+    wait_until(lambda: is_stopped(process.pid), "it stands still")
 
 
 def test_a_process_runs_in_its_folder_with_its_output_in_a_file_and_no_input(tmp_path: Path) -> None:
@@ -50,8 +56,25 @@ def test_a_process_finds_the_settings_the_project_and_its_parent(tmp_path: Path)
     assert second == f"{os.getpid()} 268435456 1"
 
 
+@pytest.mark.parametrize(
+    ("nursery", "foreign", "expected"),
+    [("engine", False, ""), ("client", False, "hush"), ("", False, "hush"), ("", True, "")],
+)
+def test_only_who_reports_gets_the_secret_of_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nursery: str, foreign: bool, expected: str
+) -> None:
+    monkeypatch.setenv("STREAMSERVER_REPORT_SECRET", "hush")
+    program = "import os; print(os.environ['STREAMSERVER_REPORT_SECRET'])"
+    argv = (sys.executable, "-c", program)
+    wanted = ProcessSpec(argv=argv, cwd=tmp_path, out_file=tmp_path / "out", nursery=nursery, foreign=foreign)
+    assert ended(LocalLauncher(Settings(report_secret="hush")).start(wanted)) == 0
+    assert (tmp_path / "out").read_text().strip() == expected
+
+
 def test_the_settings_a_process_finds_are_the_same_whatever_the_file_says() -> None:
-    settings = Settings(state_dir="/s", port=9000, stream_path="/sophon", event_dir="", max_body_bytes=5000)
+    settings = Settings(
+        state_dir="/s", port=9000, stream_path="/sophon", event_dir="", file_dirs="/data:/srv", max_body_bytes=5000
+    )
     assert load(file=PROJECT_DIR / "nothing.yaml", environment=to_environment(settings)) == settings
 
 
@@ -120,9 +143,12 @@ def test_output_is_rotated_at_the_start_and_cut_while_it_runs(tmp_path: Path) ->
     try:
         assert (tmp_path / "out.1").stat().st_size == 1_000_001
         wait_until(lambda: out.stat().st_size > 10_000_000, "much was written")
+        stand_still(process)  # else it may write as much again before anybody looks
         process.trim_output()
-        assert out.stat().st_size < 10_000_000
-        process.signal(signal.SIGSTOP)
+        assert out.stat().st_size == 0
+        process.signal(signal.SIGCONT)
+        wait_until(lambda: out.stat().st_size, "it goes on in the same file")
+        stand_still(process)
         assert b"\0" not in out.read_bytes()
     finally:
         process.kill()

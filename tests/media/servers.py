@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from streamserver.core.settings import PROJECT_DIR
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.servers.ports import free_port as free_port
 
 
 class MediaServer:
@@ -28,7 +21,7 @@ class MediaServer:
         self.process = subprocess.Popen(command, cwd=PROJECT_DIR, pass_fds=[out.fileno()])
         out.close()
 
-    def frame(self, timeout_s: float = 30.0) -> tuple[str, tuple[int, ...], tuple[float, ...], float | None, bool]:
+    def frame(self, timeout_s: float = 60.0) -> tuple[str, tuple[int, ...], tuple[float, ...], float | None, bool]:
         """The next frame: codec, shape, mean colour (blue first), seconds where they are known, whether it is a key."""
         assert self._inbox.poll(timeout_s), "no frame came"
         received: Any = self._inbox.recv()
@@ -40,7 +33,7 @@ class MediaServer:
         """How many more frames come until the stream ends."""
         count = 0
         try:
-            while self._inbox.poll(30.0):
+            while self._inbox.poll(60.0):
                 count += not isinstance(self._inbox.recv(), str)
         except EOFError:
             pass

@@ -114,7 +114,7 @@ def test_rtsp_over_udp_is_tried_when_the_server_refuses_tcp_and_kept_when_it_wor
 def test_a_camera_that_falls_silent_is_given_up(transport: str) -> None:
     with (
         RtspServer(make_clip(gop=5)) as server,
-        connector(server.url, "RTSP", transport=transport, stalled_after_s=1.0) as (made, _),
+        connector(server.url, "RTSP", transport=transport, stalled_after_s=3.0) as (made, _),
         closing(made.connect()) as connection,
     ):
         pictures = connection.pictures()

@@ -163,3 +163,19 @@ def test_brightness_is_that_of_every_eighth_pixel(pixel_format: str) -> None:
     assert luma.dtype == np.uint8
     assert (luma[:, :3] < 40).all()
     assert (luma[:, 5:] > 200).all()
+
+
+def test_a_stream_of_gigantic_pictures_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.media.picture_size.MAX_VIDEO_PIXELS", 64 * 48 - 1)
+    with pytest.raises(SourceError, match="its pictures of 64x48 have over 3071 pixels; set the camera to"):
+        VideoReader(str(write_clip(tmp_path / "a.mp4")))
+
+
+def test_pictures_that_become_gigantic_on_the_way_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would take a gigabyte, and the decoder keeps up to sixteen."""
+    monkeypatch.setattr("streamserver.media.av_reader.MAX_VIDEO_PIXELS", 80 * 60)
+    broken: list[int] = []
+    found = sizes(clip(tmp_path, "libx264") + clip(tmp_path, "libx264", LARGE), broken)
+    assert set(found) == {(64, 48)} and broken

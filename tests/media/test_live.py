@@ -128,6 +128,28 @@ def test_a_refused_login_waits_longer_than_another_failure(monkeypatch: pytest.M
     assert waits[:3] == ["long", "short", "short"]
 
 
+@pytest.mark.usefixtures("quick_backoff")
+def test_one_absence_is_one_line_for_each_reason(stream_bytes: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    stopping = threading.Event()
+    tries: list[str] = []
+
+    def note(state: SourceState, why: str) -> None:
+        if state == SourceState.RECONNECTING:
+            tries.append(why)
+            camera.status = (404, 403, 404, 200)[len(tries) % 4]
+            if len(tries) == 8:
+                stopping.set()
+
+    with Camera(stream_bytes) as camera:
+        camera.status = 404
+        spec = SourceSpec(url=camera.url, source_type="HTTP")
+        frames = list(open_source(spec, stopping=stopping, monitor=SourceMonitor(note)))
+    told = [record.getMessage() for record in caplog.records if "connecting again" in record.getMessage()]
+    assert (len(tries), bool(frames)) == (8, True)
+    assert [re.split("[:;] ", line)[-2] for line in told] == [*tries[:2], *tries[3:6], *tries[7:]], told
+
+
 @pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp"])
 def test_a_camera_that_is_off_is_waited_for_without_an_error(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
@@ -344,7 +366,7 @@ def test_a_real_camera_that_freezes_and_comes_to_life_again_is_followed() -> Non
     states: States = []
     monitor = SourceMonitor(lambda state, reason: states.append((state, reason)))
     with RtspServer(make_clip(gop=5)) as server, stopping_at_the_end() as stopping:
-        spec = SourceSpec(url=server.url, source_type="RTSP", frozen_after_s=1.0)
+        spec = SourceSpec(url=server.url, source_type="RTSP", frozen_after_s=4.0)
         frames = open_source(spec, stopping=stopping, monitor=monitor)
         next(frames)
         server.mode("still")

@@ -20,6 +20,7 @@ from streamserver.vision.codec import encode_jpeg
 from tests.media.clips import picture, write_clip
 from tests.media.streams import MJPEG, Camera, multipart
 from tests.servers.clips import Clip, frame_number, make_clip
+from tests.servers.ports import free_port
 from tests.servers.rtsp import RtspServer
 
 PATIENCE_S = 60.0
@@ -182,11 +183,8 @@ def test_a_host_that_never_answers_is_named(scheme: str, monkeypatch: pytest.Mon
 
 def test_a_port_where_nothing_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opencv_connection, "_OPEN_TIMEOUT_S", 0.3)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        assert why_not(spec(f"udp://127.0.0.1:{port}", "UDP", stalled_after_s=0.5)) == "nothing has come at this port"
+    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    assert why_not(spec(url, "UDP", stalled_after_s=0.5)) == "nothing has come at this port"
 
 
 def test_a_port_that_another_program_has_is_named() -> None:

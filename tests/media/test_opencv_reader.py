@@ -16,6 +16,7 @@ from streamserver.core.settings import PROJECT_DIR
 from streamserver.media.opencv_reader import OpenCvReader, _OpeningGate
 from tests.media.clips import write_clip, write_damaged_clip
 from tests.media.streams import Camera
+from tests.servers.process import wait_until
 
 PATIENCE_S = 60.0
 RED, BLUE = (0, 0, 255), (255, 0, 0)
@@ -136,7 +137,7 @@ def test_a_host_that_never_answers_is_given_up() -> None:
 
 def test_a_stream_that_goes_silent_is_given_up(tmp_path: Path) -> None:
     body = write_clip(tmp_path / "a.ts", frames=40).read_bytes()
-    with Camera(body, hold=True) as camera, OpenCvReader(camera.url, timeout_s=(PATIENCE_S, 0.3)) as reader:
+    with Camera(body, hold=True) as camera, OpenCvReader(camera.url, timeout_s=(PATIENCE_S, 1.0)) as reader:
         frames = reader.frames()
         assert len(list(itertools.islice(frames, 20))) == 20
         with pytest.raises(SourceError, match="no answer in time"):
@@ -192,10 +193,17 @@ def test_who_waits_to_open_with_other_options_is_not_overtaken_for_ever() -> Non
     for options in ("b", "a"):
         threads.append(threading.Thread(target=open_with, args=(options,)))
         threads[-1].start()
-        threads[-1].join(0.3)
+        wait_until(gate._door.locked, lambda: "somebody holds the door")
+    threads[1].join(0.3)
     gate.leave()
     threads[0].join(PATIENCE_S)
     assert order == ["b"]
     gate.leave()
     threads[1].join(PATIENCE_S)
     assert order == ["b", "a"]
+
+
+def test_a_stream_of_gigantic_pictures_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.media.picture_size.MAX_VIDEO_PIXELS", 64 * 48 - 1)
+    with pytest.raises(SourceError, match="its pictures of 64x48 have over 3071 pixels; set the camera to"):
+        OpenCvReader(str(write_clip(tmp_path / "a.mp4")))

@@ -72,3 +72,11 @@ def test_bursts_are_spread_over_their_timestamps(stamps: list[float | None], wai
     for stamp in stamps:
         pacer.wait(stamp)
     assert time.waited == waited
+
+
+def test_frames_that_are_passed_over_take_their_time() -> None:
+    time = FakeTime()
+    pacer = Pacer(10.0, time, clock=time.clock)
+    for frames in (1, 5, 1):
+        assert pacer.wait(frames)
+    assert time.now == pytest.approx(100.6)

@@ -66,6 +66,14 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
 
 
+def hidden_bomb(width: int, height: int) -> bytes:
+    """A JPEG of 16x16 pixels to who takes FF 00 for a marker, and of another size to libjpeg, which does not."""
+    whole = encode_jpeg(np.zeros((16, 16, 3), np.uint8))
+    frame = whole.index(b"\xff\xc0")
+    large = whole[2 : frame + 5] + struct.pack(">HH", height, width) + whole[frame + 9 :]
+    return b"\xff\xd8\xff\x00" + struct.pack(">H", 2 + len(large)) + large + whole[frame:]
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -88,6 +96,7 @@ def bomb(width: int, height: int) -> bytes:
         (json.dumps({"data": [text_of(JPEG)] * (MAX_PICTURES + 1)}).encode(), f"send 1 to {MAX_PICTURES}"),
         (JPEG[:20], "breaks off"),
         (bomb(30_000, 30_000), "more than 40000000 pixels"),
+        (hidden_bomb(900, 900), "breaks off before its size"),
         (bomb(10, 10), "send a whole JPEG or PNG"),
         (bomb(0, 10), "send a whole JPEG or PNG"),
     ],

@@ -44,6 +44,16 @@ class Camera:
         self._thread.join()
 
 
+def threads_that_push() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("push ")]
+
+
+@pytest.fixture
+def patient_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last frames have all the time that a busy machine needs."""
+    monkeypatch.setattr(pusher_module, "_LAST_FRAMES_S", 60.0)
+
+
 @pytest.mark.parametrize(("scheme", "codec"), [("rtsp", "h264"), ("rtsp", "h265"), ("rtmp", "h264"), ("rtmp", "h265")])
 def test_a_server_gets_the_pictures_in_the_wanted_codec(scheme: str, codec: str) -> None:
     url = f"{scheme}://127.0.0.1:{free_port()}/live/0_0"
@@ -75,11 +85,11 @@ def test_a_server_that_comes_late_goes_away_and_comes_back_gets_what_is_new(
             repeat_until(lambda: caplog.text.count("left out until") == 2, lambda: time.sleep(0.02))
             with MediaServer(url) as server:
                 server.frame()
+                assert caplog.text.count("left out until") == 2
     finally:
         pusher.close(hurry=True)
     assert pusher.dropped > 0
     assert "again; " in caplog.text and "secret" not in caplog.text
-    assert caplog.text.count("left out until") == 2
 
 
 def test_each_reason_why_a_server_takes_nothing_is_told_once(
@@ -109,9 +119,10 @@ def test_nobody_waits_for_a_server_that_says_nothing() -> None:
                 pusher.put(picture())
             assert 200 - 2 * WAITING - 2 <= pusher.dropped < 200
             pusher.close(hurry=True)
-            assert not [thread for thread in threading.enumerate() if thread.name.startswith("push ")]
+            repeat_until(lambda: not threads_that_push(), lambda: time.sleep(0.02))
 
 
+@pytest.mark.usefixtures("patient_end")
 def test_what_waits_is_sent_before_the_stream_ends() -> None:
     url = f"rtsp://127.0.0.1:{free_port()}/live/0_0"
     pusher = Pusher(url, Encoding())
@@ -124,6 +135,7 @@ def test_what_waits_is_sent_before_the_stream_ends() -> None:
         assert server.frames_to_the_end() >= WAITING
 
 
+@pytest.mark.usefixtures("patient_end")
 def test_the_size_may_change_while_the_stream_goes_on() -> None:
     url = f"rtsp://127.0.0.1:{free_port()}/live/0_0"
     pusher = Pusher(url, Encoding())
@@ -182,7 +194,7 @@ def test_a_picture_that_cannot_be_had_is_not_kept_from_the_caller() -> None:
     pusher = Pusher(url, Encoding())
     try:
         with MediaServer(url), pytest.raises(RuntimeError, match="the thread that sends has died"):
-            for _ in range(1500):
+            for _ in range(3000):
                 pusher.put(Picture((64, 48), fail))
                 time.sleep(0.02)
     finally:
@@ -206,7 +218,7 @@ def test_a_server_that_never_answers_is_tried_less_and_less_often(monkeypatch: p
                 repeat_until(lambda: len(absences) >= 3, lambda: time.sleep(0.02))
         finally:
             pusher.close(hurry=True)
-    assert absences[0] < 0.1 < absences[1] < absences[2]
+    assert absences[1] - absences[0] > 0.1 and absences[2] - absences[1] > 0.1
 
 
 def test_a_picture_that_comes_after_the_end_is_ignored() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -71,6 +72,12 @@ def watching(url: str, url_of_opencv: str = "", **spec: Any) -> Iterator[list[Wa
         for watcher in watchers:
             watcher.join(60)
         assert not any(watcher.is_alive() for watcher in watchers), watchers
+
+
+def in_order(watcher: Watcher, begin: int = 0) -> int:
+    """How many of 14 pictures from ``begin`` on followed the one before."""
+    some = watcher.numbers[begin : begin + 14]
+    return sum((b - a) % small().frames == 1 for a, b in itertools.pairwise(some))
 
 
 def wait_for(watchers: list[Watcher], condition: Callable[[Watcher], bool]) -> None:
@@ -165,10 +172,12 @@ def test_a_stream_gives_its_pictures_in_order_with_either_decoder(kind: str, ser
     url_of, spec = KINDS[kind]
     with watching(url_of(servers), url_of(servers), **spec) as watchers:
         wait_for(watchers, lambda watcher: len(watcher.numbers) >= 15)
+        if "UDP" in kind or "multicast" in kind:  # a busy machine loses some packets, but not for ever
+            wait_for(watchers, lambda watcher: any(in_order(watcher, n) >= 10 for n in range(len(watcher.numbers))))
+        else:
+            assert all(in_order(watcher) == 13 for watcher in watchers), [watcher.numbers for watcher in watchers]
     for watcher in watchers:
         assert watcher.sizes_wh == {SIZE_WH}, watcher
-        steps = [(b - a) % small().frames for a, b in zip(watcher.numbers, watcher.numbers[1:14], strict=False)]
-        assert steps.count(1) >= (10 if "UDP" in kind or "multicast" in kind else 13), (watcher, watcher.numbers)
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["as people write them", "percent-encoded"])
@@ -229,7 +238,7 @@ def test_another_size_and_another_codec_in_mid_stream_go_on() -> None:
         server.switch(larger)
         wait_for([by_av], lambda watcher: larger.size_wh in watcher.sizes_wh)
         server.switch(small("h265"))
-        wait_for(watchers, lambda watcher: watcher.monitor.report().connects == 2)
+        wait_for(watchers, lambda watcher: watcher.monitor.report().connects >= 2)
         before = {watcher: len(watcher.numbers) for watcher in watchers}
         wait_for(watchers, lambda watcher: len(watcher.numbers) >= before[watcher] + 3)
     assert by_opencv.sizes_wh == {SIZE_WH}, "OpenCV stretches what it reads to the first picture's size"

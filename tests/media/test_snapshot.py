@@ -23,7 +23,7 @@ from tests.media.clips import picture, write_clip
 from tests.servers.clips import make_clip
 from tests.servers.rtsp import RtspServer
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 PASSWORD = "hidden/?#@ pass"
 COMMAND = [sys.executable, "-W", "error", "-m", "streamserver.media.snapshot"]
 
@@ -32,7 +32,11 @@ def ask(address: str, *arguments: str, **more: str) -> tuple[int, bytes, str]:
     """Exit code, what was written to standard output, and to standard error."""
     line = json.dumps({"address": address, **more}).encode() + b"\n"
     result = subprocess.run(
-        [*COMMAND, *arguments], cwd=PROJECT_DIR, input=line, capture_output=True, timeout=PATIENCE_S
+        [*COMMAND, *(arguments or ("--limit_s", "60"))],
+        cwd=PROJECT_DIR,
+        input=line,
+        capture_output=True,
+        timeout=PATIENCE_S,
     )
     said = result.stderr.decode()
     assert "hidden" not in said

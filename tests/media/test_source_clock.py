@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamserver.media.source_clock import SourceClock
+from streamserver.media.source_clock import ArrivalClock, SourceClock
 
 
 def times(*stamps_s: float | None, rate: float = 4.0, clock: SourceClock | None = None) -> list[float]:
@@ -50,3 +50,29 @@ def test_what_lasts_ten_seconds_lasts_as_long_in_every_loop() -> None:
 def test_it_never_goes_back(stamps_s: list[float | None], rate: float) -> None:
     found = times(*stamps_s, rate=rate)
     assert found == sorted(found)
+
+
+def test_a_packet_that_had_to_wait_came_when_those_before_and_after_tell() -> None:
+    clock = ArrivalClock()
+    prompt = [clock.at(n / 25, now=100 + n / 25) for n in range(50)]
+    assert prompt == pytest.approx([100 + n / 25 for n in range(50)])
+    read_late = [clock.at(n / 25, now=104.0) for n in range(50, 100)]
+    assert read_late == pytest.approx([100 + n / 25 for n in range(50, 100)], abs=0.01)
+
+
+@given(st.lists(st.tuples(st.none() | st.floats(-1e4, 1e4), st.floats(0, 5)), max_size=60))
+def test_no_packet_came_before_another_or_after_it_was_read(packets: list[tuple[float | None, float]]) -> None:
+    clock, now, before = ArrivalClock(), 50.0, 0.0
+    for stamp_s, passed_s in packets:
+        now += passed_s
+        arrived = clock.at(stamp_s, now=now)
+        assert before <= arrived <= now
+        before = arrived
+
+
+def test_a_camera_whose_clock_was_set_or_runs_otherwise_is_followed() -> None:
+    clock = ArrivalClock()
+    clock.at(0.0, now=100.0)
+    assert clock.at(5000.0, now=101.0) == 101.0
+    slow = [clock.at(5000 + n * 0.9995, now=101.0 + n) for n in range(1, 2000)]
+    assert slow[-1] == pytest.approx(101 + 1999, abs=0.1)

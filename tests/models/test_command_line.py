@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamserver.core.settings import PROJECT_DIR
+from tests import onnx_files
 
 CONTENT = b"weights"
 
@@ -86,3 +88,17 @@ def test_a_broken_registry_is_one_line_and_no_traceback(registry: Path) -> None:
     done = run(registry, "list")
     assert done.returncode == 1
     assert done.stderr == f"error: {registry}: models: expected 'name: value' lines, got int\n"
+
+
+def test_inspect_can_run_a_file_on_a_device(registry: Path, tmp_path: Path) -> None:
+    file = onnx_files.yolov5(tmp_path / "net.onnx", side=64, classes=3)
+    done = run(registry, "inspect", str(file), "--device", "cpu")
+    assert done.returncode == 0
+    assert re.search(r"^  cpu: on CPUExecutionProvider, [\d.]+ ms a run of 1x3x64x64$", done.stdout, re.MULTILINE)
+    assert "'net.onnx' runs on CPUExecutionProvider" in done.stderr
+
+
+def test_a_device_that_nobody_knows_is_refused(registry: Path) -> None:
+    done = run(registry, "inspect", "here", "--device", "gpu")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--device: got 'gpu'; use one of auto, cpu, cuda" in done.stderr

@@ -90,7 +90,7 @@ def measured(tmp_path: Path, **keys: Any) -> tuple[float, float]:
         settings=Settings(
             device="cpu",
             models=str(assets.model("yolox_nano.onnx").parent),
-            model_cache=str(tmp_path),
+            model_cache=str(tmp_path.parent / "model_cache"),  # one for all tests of this process
             model_download=False,
         ),
         base_dir=tmp_path,

@@ -59,6 +59,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is not taken for silent only because the machine is busy."""
+    monkeypatch.setitem(download.__kwdefaults__, "answer_s", 60.0)
+
+
 class House:
     """A registry with one model, a user's model directory and a cache."""
 
@@ -241,7 +247,8 @@ def test_many_processes_that_start_at_once_download_once(tmp_path: Path, server:
     house = online(tmp_path, server, "/slow")
     code = (
         "import sys; from pathlib import Path; from streamserver.core.settings import Settings; "
-        "from streamserver.models.store import ModelStore; "
+        "from streamserver.models.store import ModelStore; from streamserver.models.download import download; "
+        "download.__kwdefaults__['answer_s'] = 60.0; "
         "settings = Settings(model_cache=sys.argv[2]); "
         "print(ModelStore(settings, registry_file=Path(sys.argv[1])).find('tiny').stat().st_size)"
     )

@@ -14,6 +14,7 @@ from streamserver.core.errors import ModelError
 from streamserver.geometry.boxes import iou_matrix
 from streamserver.models._yolo_detector import YoloDetector
 from streamserver.models.detector import Reading
+from streamserver.models.letterboxed import LetterboxedNetwork
 from streamserver.models.yolox import FAMILY
 from streamserver.runtime.session import TensorSpec, open_session
 from tests import assets
@@ -28,7 +29,7 @@ PICTURE = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
 class FakeSession:
     """Answers every picture with the same rows; remembers what it was shown."""
 
-    name, provider = "fake.onnx", "CPUExecutionProvider"
+    name, provider, best_batch = "fake.onnx", "CPUExecutionProvider", 1
 
     def __init__(self, rows: npt.NDArray[np.float32], *, shape: tuple[int | None, ...] = (1, 3, SIDE, SIDE)) -> None:
         self.inputs = (TensorSpec("images", shape, "tensor(float)"),)
@@ -230,3 +231,13 @@ def test_threads_that_share_a_network_do_not_disturb_each_other(nano: YoloDetect
     for row in (0, 1):
         assert len(together[row]) == 5
         assert all(np.array_equal(boxes, alone[row]) for boxes in together[row])
+
+
+def test_the_input_does_not_depend_on_what_was_looked_at_before(nano: YoloDetector) -> None:
+    random = np.random.default_rng(10)
+    sizes = [(320, 240), (320, 240), (240, 320), (320, 240), (100, 416), (100, 416)]
+    pictures = [random.integers(0, 256, (high, wide, 3), dtype=np.uint8) for wide, high in sizes]
+    used = nano._network
+    for picture in pictures:
+        fresh = LetterboxedNetwork(used.network.session, normalisation=FAMILY.usual, anchor=FAMILY.anchor)
+        np.testing.assert_array_equal(used.prepare(picture)[0], fresh.prepare(picture)[0])

@@ -11,8 +11,10 @@ import pytest
 
 from streamserver.core.errors import StoreError
 from streamserver.outbox.box import Counters
-from streamserver.outbox.records import LIVE_KEY
+from streamserver.outbox.records import LIVE_KEY, NewEvent
 from tests.outbox.support import FILE, Clock, copy, event, make, number_of, numbers, take_all
+
+PATIENCE_S = 60.0
 
 
 def test_an_event_is_due_at_once_and_gone_once_delivered(tmp_path: Path) -> None:
@@ -30,6 +32,17 @@ def test_an_event_is_due_at_once_and_gone_once_delivered(tmp_path: Path) -> None
     assert (again.id, again.attempt) == (second.id, 2)
     outbox.delivered([again.id])
     assert outbox.counters == Counters(events=2, delivered=2, per_algorithm=((0, 2),))
+    outbox.close()
+
+
+def test_the_pictures_of_a_delivered_alarm_are_not_written_over(tmp_path: Path) -> None:
+    outbox = make(tmp_path)
+    outbox.add([NewEvent(algorithm=0, body=b"x" * 300_000)])
+    [only] = outbox.claim(1)
+    log = (tmp_path / FILE).with_name(f"{FILE}-wal")
+    before = log.stat().st_size
+    outbox.delivered([only.id])
+    assert 0 < log.stat().st_size - before < 100_000
     outbox.close()
 
 
@@ -305,14 +318,17 @@ def test_the_file_shrinks_when_bodies_have_been_delivered(tmp_path: Path) -> Non
 def test_threads_share_commits_and_none_gets_what_another_has(tmp_path: Path) -> None:
     outbox = make(tmp_path)
     delivered: list[str] = []
+    deadline = time.monotonic() + PATIENCE_S
 
     def add(algorithm: int) -> None:
         for number in range(50):
             outbox.add([event(number, algorithm=algorithm, key=f"{algorithm}:{number}")])
 
     def deliver() -> None:
-        while outbox.counters.delivered < 200:
+        while outbox.counters.delivered < 200 and time.monotonic() < deadline:
             found = outbox.claim(3)
+            if not found:
+                time.sleep(0.001)
             outbox.delivered([pending.id for pending in found])
             delivered.extend(pending.id for pending in found)
 
@@ -334,7 +350,7 @@ def test_those_who_wait_for_the_disk_together_have_one_commit_and_a_bad_one_fail
 
     def hold(_: sqlite3.Connection) -> None:
         inside.set()
-        assert others_queued.wait(30)
+        assert others_queued.wait(2 * PATIENCE_S)
 
     def add(number: int) -> None:
         bad = [event(number), event(number, algorithm=None)]  # type: ignore[arg-type]  # breaks after the first row
@@ -345,12 +361,13 @@ def test_those_who_wait_for_the_disk_together_have_one_commit_and_a_bad_one_fail
 
     threads = [threading.Thread(target=lambda: file.write(hold))]
     threads[0].start()
-    assert inside.wait(30)
+    assert inside.wait(PATIENCE_S)
     threads += [threading.Thread(target=add, args=(number,)) for number in range(8)]
     for thread in threads[1:]:
         thread.start()
-    deadline = time.monotonic() + 30
-    while len(file._queue) < 8 and time.monotonic() < deadline:
+    deadline = time.monotonic() + PATIENCE_S
+    while len(file._queue) < 8:
+        assert time.monotonic() < deadline, f"only {len(file._queue)} of 8 wait"
         time.sleep(0.001)
     commits = file.commits
     others_queued.set()
@@ -359,4 +376,23 @@ def test_those_who_wait_for_the_disk_together_have_one_commit_and_a_bad_one_fail
     assert file.commits == commits + 2  # the one that was held, and one for all
     assert "NOT NULL" in str(results.pop(3)) and set(results.values()) == {1}
     assert sorted(number_of(found) for found in take_all(outbox)) == [0, 1, 2, 4, 5, 6, 7]
+    outbox.close()
+
+
+def test_it_tells_for_how_long_the_oldest_that_waits_has_and_how_many_waited_too_long(tmp_path: Path) -> None:
+    clock = Clock()
+    outbox = make(tmp_path, clock, max_age_s=100)
+    outbox.add([event(1), event(2)])
+    outbox.bury(outbox.claim(1)[0].id, "refused")
+    clock.now += 60
+    outbox.add([event(3)])
+    outbox.maintain()
+    assert outbox.oldest_age_s == 60, "of the second: a dead letter waits for a person"
+    clock.now += 50
+    outbox.maintain()
+    outbox.maintain()
+    assert (outbox.counters.dropped, outbox.counters.expired) == (2, 2)
+    assert outbox.oldest_age_s == 50
+    outbox.delivered([outbox.claim(1)[0].id])
+    assert outbox.oldest_age_s == 0
     outbox.close()

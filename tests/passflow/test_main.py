@@ -134,7 +134,7 @@ def test_a_run_that_is_interrupted_leaves_what_it_has(tmp_path: Path) -> None:
                 lambda: any(path.stat().st_size > 20_000 for path in tmp_path.glob(".saved.*")), lambda: str(process)
             )
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=300)
         finally:
             process.kill()
     assert (process.returncode, err) == (INTERRUPTED, "")

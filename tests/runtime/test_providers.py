@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
 
-from streamserver.core.errors import ModelError
+from streamserver.core.errors import DeviceError, ModelError
 from streamserver.core.settings import PROJECT_DIR
 from streamserver.runtime import providers
 from streamserver.runtime.providers import (
@@ -22,9 +23,16 @@ from streamserver.runtime.providers import (
     cuda_device_count,
     cuda_obstacle,
     missing_libraries,
+    tell_nodes,
 )
+from streamserver.runtime.tensorrt import TENSORRT, alone_in, engine_folder, needed_libraries
 
 CUDA_WANTED = ProviderChoice(((CUDA, {}), CPU))
+
+
+def asked_for(choice: ProviderChoice) -> dict[str, dict[str, Any]]:
+    """The options of each provider, in order."""
+    return dict((one, {}) if isinstance(one, str) else one for one in choice.providers)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +56,7 @@ def test_the_cpu_is_asked_for_alone_when_the_setting_says_so() -> None:
 def test_auto_never_fails_and_says_why_it_takes_the_cpu() -> None:
     choice = choose_providers("auto")
     assert choice.providers[-1] == CPU
-    assert choice.wants_cuda != bool(choice.obstacle)
+    assert choice.wants_gpu != bool(choice.obstacle)
 
 
 @pytest.mark.skipif(cuda_device_count() > 0, reason="this machine has a GPU")
@@ -62,13 +70,15 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with two GPUs and all of CUDA, as far as anybody can tell before a model is loaded."""
     monkeypatch.setattr(providers, "cuda_device_count", lambda: 2)
     monkeypatch.setattr(providers, "cuda_library_problem", lambda: "")
+    monkeypatch.setattr(providers, "tensorrt_problem", lambda: "")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
 
 
 @pytest.mark.parametrize(("device", "number"), [("cuda", None), ("auto", None), ("cuda:0", "0"), ("cuda:1", "1")])
 def test_one_gpu_of_several_is_asked_for_by_its_number(two_gpus: None, device: str, number: str | None) -> None:
-    (name, options), cpu = choose_providers(device).providers
-    assert (name, dict(options).get("device_id"), cpu) == (CUDA, number, CPU)
+    asked = asked_for(choose_providers(device))
+    assert list(asked) == [CUDA, CPU]
+    assert asked[CUDA].get("device_id") == number
 
 
 def test_a_gpu_of_a_number_that_is_not_there_is_an_error(two_gpus: None) -> None:
@@ -136,3 +146,98 @@ def test_the_log_names_the_provider_that_is_really_used(caplog: pytest.LogCaptur
         "'m.onnx' runs on CUDAExecutionProvider",
         "'m.onnx' runs on CPUExecutionProvider (no GPU)",
     ]
+
+
+@pytest.mark.parametrize(("device", "number"), [("tensorrt", "0"), ("tensorrt:1", "1")])
+def test_tensorrt_comes_before_cuda_where_it_is_named(two_gpus: None, tmp_path: Path, device: str, number: str) -> None:
+    choice = choose_providers(device, engines=tmp_path)
+    asked = asked_for(choice)
+    assert (list(asked), choice.best) == ([TENSORRT, CUDA, CPU], TENSORRT)
+    options = asked[TENSORRT]
+    assert (options["device_id"], options["trt_engine_cache_path"]) == (number, str(tmp_path))
+    assert options["trt_fp16_enable"] == "False"
+    assert choice.number == int(number)
+
+
+def test_what_tensorrt_is_not_to_run_goes_to_cuda(two_gpus: None) -> None:
+    assert choose_providers("tensorrt:1").providers == choose_providers("cuda:1").providers
+
+
+def test_auto_never_asks_for_tensorrt_which_builds_for_minutes(two_gpus: None, tmp_path: Path) -> None:
+    assert choose_providers("auto", engines=tmp_path).best == CUDA
+
+
+def test_tensorrt_that_cannot_be_loaded_is_an_error_that_names_the_library(
+    two_gpus: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(providers, "tensorrt_problem", lambda: "TensorRT lacks libnvinfer.so.10")
+    with pytest.raises(ModelError, match=r"device 'tensorrt' cannot be used: TensorRT lacks libnvinfer.so.10"):
+        choose_providers("tensorrt", engines=tmp_path)
+    assert choose_providers("cuda").best == CUDA
+
+
+def test_a_driver_that_has_lost_its_gpu_may_find_it_again(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "cuda_device_count", lambda: 0)
+    monkeypatch.setattr(providers, "has_driver", lambda: True)
+    with pytest.raises(DeviceError, match=r"device 'cuda:0' cannot be used: no NVIDIA GPU"):
+        choose_providers("cuda:0")
+    assert choose_providers("auto").best == CPU
+
+
+def test_the_libraries_of_tensorrt_are_those_that_onnxruntime_was_linked_with(tmp_path: Path) -> None:
+    library = tmp_path / "provider.so"
+    library.write_bytes(b"\0libnvonnxparser.so.10\0libcudart.so.13\0libnvinfer.so.10\0libnvinfer.so.10\0")
+    assert needed_libraries(library) == ["libnvinfer.so.10", "libnvonnxparser.so.10"]
+    assert needed_libraries(tmp_path / "absent.so") == []
+
+
+def test_engines_are_kept_by_what_a_file_holds_not_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMSERVER_STATE_DIR", str(tmp_path / "state"))
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"one")
+    before = engine_folder(model)
+    model.write_bytes(b"two")
+    assert before != engine_folder(model)
+    assert before.parent == engine_folder(model).parent == (tmp_path / "state" / "tensorrt").resolve()
+
+
+def test_one_process_at_a_time_builds_engines(tmp_path: Path) -> None:
+    """Each of two processes notes its coming and going; neither comes while the other is there."""
+    code = (
+        "import sys, time; from pathlib import Path; from streamserver.runtime.tensorrt import alone_in\n"
+        "with alone_in(Path(sys.argv[1])):\n"
+        "    with open(sys.argv[2], 'a') as log:\n"
+        "        log.write('in\\n'); log.flush(); time.sleep(0.2); log.write('out\\n')"
+    )
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", code, str(tmp_path / "engines"), str(log)]
+    for process in [subprocess.Popen(command, cwd=PROJECT_DIR) for _ in range(2)]:
+        assert process.wait() == 0
+    assert log.read_text().split() == ["in", "out", "in", "out"]
+
+
+def test_a_first_build_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with alone_in(tmp_path):
+        (tmp_path / "a.engine").touch()
+    with alone_in(tmp_path):
+        pass
+    assert [message.partition(" in ")[0] for message in caplog.messages] == ["TensorRT builds an engine"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "level", "said"),
+    [
+        ({(CUDA, "Conv"): 3}, None, None),
+        ({(CUDA, "Conv"): 3, (CPU, "Shape"): 1, (CPU, "Gather"): 1}, "INFO", "3 of 5 nodes on CUDAExecutionProvider"),
+        ({(CUDA, "Conv"): 1, (CPU, "QLinearConv"): 9}, "WARNING", "others: 9 QLinearConv on CPUExecutionProvider"),
+    ],
+    ids=["all", "some", "few"],
+)
+def test_what_a_gpu_leaves_to_the_cpu_is_told(
+    caplog: pytest.LogCaptureFixture, counts: dict[tuple[str, str], int], level: str | None, said: str | None
+) -> None:
+    caplog.set_level(logging.INFO)
+    tell_nodes(counts, CUDA, name="m.onnx")
+    assert [record.levelname for record in caplog.records] == ([level] if level else [])
+    assert all(str(said) in message for message in caplog.messages)

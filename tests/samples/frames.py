@@ -13,6 +13,7 @@ from streamserver.core import messages
 from streamserver.core.arrays import Detections
 from streamserver.core.events import EVENTS_KEY, RuleEvent
 from streamserver.core.results import frame_to_wire, objects_to_wire
+from streamserver.core.wire_json import from_json, to_json
 from streamserver.vision.codec import encode_jpeg
 
 SIZE_WH = (320, 240)
@@ -55,7 +56,7 @@ def frame(
         timestamp_us=1_700_000_000_000_000,
         picture_jpeg=picture_jpeg() if picture else b"",
     )
-    return dict(json.loads(json.dumps(message)))
+    return dict(from_json(to_json(message)))
 
 
 def with_events(message: dict[str, Any], *events: RuleEvent) -> dict[str, Any]:

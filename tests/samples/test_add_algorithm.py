@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ def project(tmp_path: Path) -> Path:
         "map_type = {\n    1: 'tripwire',  # persons\n    6: 'area_intrusion'\n}\n"
     )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy has no ``.venv``: its ``python3`` is this one, not a script of pyenv that looks for one each time."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def add(project: Path, *arguments: str, cwd: Path = Path("/")) -> subprocess.CompletedProcess[str]:
@@ -169,9 +176,16 @@ def test_a_table_that_cannot_be_read_is_left_to_the_user(text: str, project: Pat
 def test_two_calls_at_once_both_count(project: Path) -> None:
     script = str(project / "samples" / "add_algorithm.sh")
     calls = [subprocess.Popen([script, f"zone{i}", str(50 + i)], stdout=subprocess.DEVNULL) for i in range(4)]
-    assert [call.wait(60) for call in calls] == [0] * 4
+    assert [call.wait(120) for call in calls] == [0] * 4
     known = plugins.known_types(project=project)
     assert {known[50 + i] for i in range(4)} == {f"zone{i}" for i in range(4)}
+
+
+def test_modules_of_the_folder_one_stands_in_are_not_taken_for_pythons(project: Path, tmp_path: Path) -> None:
+    for name in ("ast", "fcntl", "keyword", "shutil"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    done = add(project, "helmet", "21", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_another_project_can_be_named(project: Path) -> None:

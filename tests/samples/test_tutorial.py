@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,13 @@ def project(tmp_path: Path) -> Path:
     text = (PROJECT_DIR / "docs" / "writing_an_algorithm.md").read_text("utf-8")
     command = re.search(r"^samples/add_algorithm\.sh (\w+) (\d+)$", text, re.MULTILINE)
     assert command and command.groups() == ("rush", "21")
-    subprocess.run([tmp_path / "samples" / "add_algorithm.sh", *command.groups()], check=True, capture_output=True)
+    this_python = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(
+        [tmp_path / "samples" / "add_algorithm.sh", *command.groups()],
+        env=os.environ | this_python,
+        check=True,
+        capture_output=True,
+    )
     functions, imports, config_logic = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     file = tmp_path / "samples" / "rush" / "rush.py"
     head = file.read_text("utf-8").partition("def rush_logic")[0]

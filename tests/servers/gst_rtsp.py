@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _PR_SET_PDEATHSIG = 1
 _ROLE = "viewer"
 _DELIMITERS = {"h264": b"\x00\x00\x00\x01\x09", "h265": b"\x00\x00\x00\x01\x46\x01"}
 _QUEUE_BYTES = 4_000_000
+_SENT_KEPT = 2_000
 _ELEMENTS = ("appsrc", "appsink", "h264parse", "h265parse", "rtph264pay", "rtph265pay", "rtph264depay", "rtph265depay")
 
 
@@ -39,7 +41,9 @@ class Feeder(threading.Thread):
         super().__init__(daemon=True)
         self._lock = threading.Lock()
         self._watchers: list[Any] = []
+        self.sent: deque[tuple[int, float]] = deque(maxlen=_SENT_KEPT)
         self.mode = "play"
+        self.hold = -1
         self.play(clip)
 
     def play(self, clip: dict[str, Any]) -> None:
@@ -64,7 +68,10 @@ class Feeder(threading.Thread):
         while True:
             with self._lock:
                 watchers = list(self._watchers)
-                unit = self._unit()
+                held = self.mode == "once" and 0 <= self.hold < self._next
+                if not held:
+                    self.sent.append((0 if self.mode == "still" else self._next, time.time()))
+                unit = b"" if held else self._unit()
                 due += 1 / self._fps
             gone = [source for source in watchers if unit and not self._push(source, unit)]
             with self._lock:
@@ -139,6 +146,7 @@ class Server:
         caps = f"video/x-{codec},stream-format=byte-stream,alignment=au"
         if self._recorder:
             factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
+            factory.set_eos_shutdown(True)  # else who hangs up behind the last picture may take it along
             factory.set_launch(
                 f"( rtp{codec}depay name=depay0 ! {caps} ! {codec}parse config-interval=-1 ! {caps} ! "
                 "appsink name=sink sync=false emit-signals=true )"
@@ -172,6 +180,8 @@ class Server:
         """Does what the parent asks; in the main loop."""
         if self._feeder and "mode" in command:
             self._feeder.mode = command["mode"]
+        if self._feeder and "hold" in command:
+            self._feeder.hold = command["hold"]
         if self._feeder and "fps" in command:
             self._feeder.pace(command["fps"])
         if self._feeder and "clip" in command:
@@ -185,7 +195,8 @@ class Server:
         elif command.get("hang_up"):
             self._hang_up()
         frames = self._recorder.frames if self._recorder else 0
-        return {"connects": self._connects, "clients": len(self._clients), "received": frames}
+        sent = list(self._feeder.sent) if self._feeder and command.get("sent") else []
+        return {"connects": self._connects, "clients": len(self._clients), "received": frames, "sent": sent}
 
     def _hang_up(self) -> None:
         for client in list(self._clients):

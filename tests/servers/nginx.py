@@ -37,11 +37,7 @@ rtmp {{
 }}
 http {{
   access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
+  {temporary}
   server {{
     listen 127.0.0.1:{http_port};
     location /hls {{
@@ -52,6 +48,12 @@ http {{
   }}
 }}
 """
+
+
+def temporary_paths(folder: Path) -> str:
+    """Lines of a configuration that keep nginx's temporary files in ``folder``."""
+    parts = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return "\n  ".join(f"{part}_temp_path {folder}/{part};" for part in parts)
 
 
 class NginxServer(ServerProcess):
@@ -109,7 +111,8 @@ class NginxServer(ServerProcess):
         self._hls.mkdir()
         configuration = folder / "nginx.conf"
         ports = {"rtmp_port": self.rtmp_port, "http_port": self.http_port}
-        configuration.write_text(_CONFIGURATION.format(folder=folder, modules=NGINX_MODULES, **ports))
+        values = {"folder": folder, "temporary": temporary_paths(folder), "modules": NGINX_MODULES}
+        configuration.write_text(_CONFIGURATION.format(**values, **ports))
         return [program("nginx") or "nginx", "-p", str(folder), "-e", "stderr", "-c", str(configuration)]
 
     def is_up(self) -> bool:

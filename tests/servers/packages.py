@@ -18,6 +18,8 @@ _PACKAGES = {
     "ffmpeg": "ffmpeg",
     "openssl": "openssl",
     "sipp": "sip-tester",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
     "nginx": "nginx-light and libnginx-mod-rtmp",
     "rtsp": "python3-gi, gir1.2-gst-rtsp-server-1.0, gstreamer1.0-plugins-base, -good and -bad, gstreamer1.0-rtsp",
     "rtsps": "glib-networking, openssl and those of rtsp",
@@ -28,7 +30,8 @@ def needs(*parts: str) -> None:
     """Skips the test when a part is absent, naming what to install.
 
     Args:
-        parts: of ``ffmpeg``, ``openssl``, ``sipp``, ``nginx`` (with RTMP), ``rtsp`` (GStreamer's server), ``rtsps``.
+        parts: of ``ffmpeg``, ``openssl``, ``sipp``, ``prometheus``, ``promtool``, ``nginx`` (with
+            RTMP), ``rtsp`` (GStreamer's server), ``rtsps``.
     """
     for part in parts:
         if reason := _absent(part):

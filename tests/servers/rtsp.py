@@ -71,6 +71,12 @@ class RtspServer:
         return f"{'rtsps' if self.tls else 'rtsp'}://{login}127.0.0.1:{self.port}{self.path}"
 
     @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
+    @property
     def recording(self) -> Path:
         """What was pushed, as a plain H.264 or H.265 stream."""
         return Path(self._folder.name) / f"pushed.{self.codec}"
@@ -84,6 +90,11 @@ class RtspServer:
     def clients(self) -> int:
         """Connections that stand."""
         return int(self._ask({})["clients"])
+
+    @property
+    def sent(self) -> list[tuple[int, float]]:
+        """The last 2,000 pictures: each one's place in the clip, and when it was sent, seconds since the epoch."""
+        return [(int(place), float(moment)) for place, moment in self._ask({"sent": True})["sent"]]
 
     @property
     def connects(self) -> list[float]:
@@ -148,6 +159,14 @@ class RtspServer:
         """
         assert word in ("play", "once", "still", "silent", "garbage")
         self._ask({"mode": word})
+
+    def hold(self, place: int) -> None:
+        """In mode ``once``, no picture after that with the number ``place`` is sent, until it is told a higher one.
+
+        Args:
+            place: in the clip, from 0; -1 to hold nothing back, as at first.
+        """
+        self._ask({"hold": place})
 
     def pace(self, fps: float) -> None:
         """It shows so many pictures a second from now on, until ``switch``; what it says of its rate stays."""

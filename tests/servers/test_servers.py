@@ -23,7 +23,7 @@ from tests.servers.http import HttpMediaServer
 from tests.servers.nginx import NginxServer
 from tests.servers.publisher import UdpSender
 from tests.servers.rtsp import RtspServer
-clip = make_clip(size_wh=(160, 120), gop=12)
+clip = make_clip(size_wh=(160, 120), gop=12, seconds=1.0)
 one = {"rtsp": lambda: RtspServer(clip), "nginx": NginxServer, "http": lambda: HttpMediaServer(clip),
        "udp": lambda: UdpSender(clip)}[sys.argv[1]]()
 one.start()

@@ -50,7 +50,7 @@ class Actor:
 
     def wait_for_client(self) -> None:
         """An engine without a client has frames that wait, so it does not end before the client was ready."""
-        end = time.monotonic() + 10.0
+        end = time.monotonic() + 600.0
         while time.monotonic() < end and not ((client := ClientStatus.read(Path(CLIENT_FILE))) and client.ready):
             self.beat()
             time.sleep(BEAT_S)

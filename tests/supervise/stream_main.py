@@ -18,7 +18,7 @@ from pathlib import Path
 def post(url: str, message: dict[str, object]) -> None:
     body = json.dumps(message, separators=(",", ":"), sort_keys=True).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json", "Connection": "close"})
-    with urllib.request.urlopen(request, timeout=5) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         reply.read()
 
 

@@ -25,7 +25,8 @@ from streamserver.store import Desired, TaskStore, store_url
 from streamserver.supervise.courier import CourierKeeper
 from streamserver.supervise.draining import Draining
 from streamserver.supervise.group import Group
-from tests.supervise.house import House, children, is_alive, wait_until
+from streamserver.supervise.tally import Tally
+from tests.supervise.house import SILENCE_S, House, children, is_alive, wait_until
 
 MakeHouse = Callable[..., House]
 
@@ -47,7 +48,7 @@ def finished(house: House, name: str = "t1") -> str:
 
 def left_to_the_courier(house: House, name: str = "t1") -> str:
     key = finished(house, name)
-    os.kill(house.pid(key, "client"), signal.SIGKILL)
+    house.signal(key, "client", signal.SIGKILL)
     wait_until(lambda: key in read_list(house.settings.state_path), "the courier is told")
     return key
 
@@ -145,6 +146,8 @@ def test_a_deleted_task_is_kept_for_its_dead_letters_until_they_are_replayed(hou
     deliver(house, key)
     wait_until(lambda: drained(house, key), "all but the dead letter is delivered")
     wait_until(lambda: not read_list(house.settings.state_path), "the courier has nothing to do")
+    house.wait_for(key, TaskState.STOPPING)
+    house.wait_rounds(5)
     assert house.is_in(key, TaskState.STOPPING)
     (house.folder(key) / "dead").unlink()
     forget_drained(house.folder(key))  # as the web process does for a replay
@@ -171,7 +174,8 @@ def test_the_time_of_dead_letters_is_counted_without_the_wall_clock_and_over_res
     record, _ = store.create("t1", "cam", {}, "hash")
     store.close()
     (tmp_path / "run").mkdir()
-    draining = Draining(settings, CourierKeeper(settings, LocalLauncher(settings), random=lambda: 0.5), lambda: 0.5)
+    keeper = CourierKeeper(settings, LocalLauncher(settings), Tally(tmp_path), random=lambda: 0.5)
+    draining = Draining(settings, keeper, lambda: 0.5)
 
     def may_go(*moments: float) -> list[bool]:
         group = Group(record, tmp_path, TaskState.STOPPING)  # as a supervisor that has just started
@@ -185,7 +189,7 @@ def test_a_replay_for_a_task_that_is_over_is_noticed(house: House) -> None:
     house.open()
     key = left_to_the_courier(house)
     deliver(house, key)
-    wait_until(lambda: children() == [], "all is delivered, the courier has left")
+    wait_until(lambda: drained(house, key) and children() == [], "all is delivered, the courier has left")
     forget_drained(house.folder(key))
     wait_until(lambda: drained(house, key) and house.courier_starts() == 2, "it is delivered again")
     assert house.is_in(key, TaskState.FINISHED)
@@ -239,7 +243,7 @@ def test_a_courier_that_fails_is_started_again(
     make_house: MakeHouse, behaviour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamserver.supervise.member.MEMORY_INTERVAL_S", 0.2)
-    house = make_house(memory_limit_mb=100)
+    house = make_house(memory_limit_mb=100, heartbeat_timeout_s=SILENCE_S)
     house.client = ["raise"]
     (house.settings.state_path / "courier.behaviour").write_text(f"{behaviour}\nwork")
     house.open()
@@ -249,11 +253,15 @@ def test_a_courier_that_fails_is_started_again(
     wait_until(lambda: drained(house, key), "all is delivered")
 
 
-def test_a_courier_that_was_stopped_is_found(house: House) -> None:
+def test_a_courier_that_was_stopped_is_found(make_house: MakeHouse) -> None:
+    house = make_house(heartbeat_timeout_s=SILENCE_S)
+    house.client = ["raise"]
     house.open()
     key = left_to_the_courier(house)
     wait_until(lambda: house.courier_starts() == 1, "the courier runs")
-    os.kill(house.courier_pid(), signal.SIGSTOP)
+    stopped = house.courier_pid()
+    assert stopped
+    os.kill(stopped, signal.SIGSTOP)
     wait_until(lambda: house.courier_starts() == 2, "it is started again")
     deliver(house, key)
     wait_until(lambda: drained(house, key), "all is delivered")

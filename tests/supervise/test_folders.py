@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from streamserver.supervise.folders import (
     remove_old_slots,
     remove_orphans,
     tidy,
+    tighten,
 )
 
 HALF_WRITTEN = (".demo.json.0123abcd", "run/.engine.json.deadbeef", "elements/.0_1_osd.json.00000000")
@@ -109,3 +112,53 @@ def test_a_folder_in_which_a_dying_process_is_still_at_work_goes_all_the_same(
     monkeypatch.setattr(shutil, "rmtree", interrupted)
     remove_orphans(tmp_path, ["k2"])
     assert not (tmp_path / "k1.removed").exists()
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in sorted(folder.rglob("*"))}
+
+
+def test_what_an_older_version_left_open_is_closed_and_what_is_not_ours_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, other = tmp_path / "state", tmp_path / "other"
+    for folder in (other, state / "tasks" / "0123" / "run", state / "pictures"):
+        folder.mkdir(parents=True, mode=0o755)
+    files = ("tasks.sqlite", "tasks.sqlite-wal", "keys.sqlite", "tasks/0123/client.json", "tasks/0123/run/engine.json")
+    kept = ("license.pub", "pictures/a.jpg", "mine.lock")
+    for name in (*files, *kept):
+        (state / name).touch(mode=0o644)
+    (state / "logs").symlink_to(other)
+    for path in state.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o664)
+    state.chmod(0o755)
+    with caplog.at_level(logging.WARNING):
+        tighten(state)
+    found = modes(state)
+    assert {found[name] for name in files} == {0o600}
+    assert {found[name] for name in kept} == {0o664}
+    assert {found[name] for name in ("tasks", "tasks/0123", "tasks/0123/run")} == {0o700}
+    assert (state.stat().st_mode & 0o777, other.stat().st_mode & 0o777) == (0o755, 0o755)
+    first, second = [one.getMessage() for one in caplog.records]
+    assert f"chmod 700 {state}" in first
+    assert "is closed: keys.sqlite, tasks, tasks.sqlite, tasks.sqlite-wal" in second
+    caplog.clear()
+    state.chmod(0o700)
+    tighten(state)
+    assert caplog.records == []
+
+
+def test_a_state_folder_of_another_user_is_told_of_with_the_cure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    tighten(tmp_path)
+    assert f"belongs to user {owner}, and this is user {owner + 1}" in caplog.text
+    assert f"chown -R {owner} {tmp_path}" in caplog.text
+
+
+def test_folders_of_tasks_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    make_folder(tmp_path / "tasks" / "0123")
+    assert set(modes(tmp_path).values()) == {0o700}

@@ -151,6 +151,8 @@ def test_extend_may_stand_at_the_top_of_the_request() -> None:
         ({"Fps": 0}, r"\$\.Extend\.Fps: got 0"),
         ({"Transport": "rtp"}, r"\$\.Extend\.Transport: got 'rtp'; use tcp, udp or auto"),
         ({"Detector": "best"}, r"\$\.Extend\.Detector: got 'best'; use auto, model or motion"),
+        ({"Gate": "sound"}, r"\$\.Extend\.Gate: got 'sound'; use motion or off"),
+        ({"Gate": "motion", "GateHold": 0}, r"\$\.Extend\.GateHold: got 0; use seconds from 1 to 3600"),
     ],
 )
 def test_a_bad_extend_at_the_top_is_refused(extend: dict[str, Any], message: str) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
 
 from streamserver.core.errors import PortError
 from streamserver.supervise.ports import PortPool, can_listen
+from tests.supervise.house import OWN_LOOPBACK
 
-HOST = "127.0.0.1"
+HOST = OWN_LOOPBACK
 
 
 def listener() -> socket.socket:
@@ -46,7 +48,7 @@ def test_returning_what_was_not_lent_changes_nothing() -> None:
 
 def test_no_port_left_says_where_was_looked_and_what_to_do() -> None:
     pool = PortPool(HOST, 65535)
-    with pytest.raises(PortError, match=r"from 65536 to 65535 on 127\.0\.0\.1; .*client_port_base"):
+    with pytest.raises(PortError, match=rf"from 65536 to 65535 on {re.escape(HOST)}; .*client_port_base"):
         pool.take(above=65535)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from streamserver.supervise.notify import Notifier
 from streamserver.supervise.pulse import WebProbe, children_of, is_stopped, last_change
-from tests.supervise.house import wait_until
+from tests.supervise.house import OWN_LOOPBACK, wait_until
 
 
 @contextmanager
@@ -71,9 +71,9 @@ def test_every_address_is_asked_over_loopback(host: str, listens_at: str) -> Non
 
 
 def test_nobody_there_is_no_answer_and_a_name_that_cannot_be_resolved_says_nothing() -> None:
-    with answering(b"") as port:
+    with answering(b"", OWN_LOOPBACK) as port:
         pass
-    assert not WebProbe("127.0.0.1", port).ask()
+    assert not WebProbe(OWN_LOOPBACK, port).ask()
     assert WebProbe("no-such-host.invalid", port).ask()
 
 

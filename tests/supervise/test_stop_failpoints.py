@@ -18,7 +18,7 @@ from tests.supervise.house import wait_until
 
 
 def supervise(state: Path, **more: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "STREAMSERVER_STATE_DIR": str(state), **more}
+    environment = {**os.environ, "STREAMSERVER_STATE_DIR": str(state), "STREAMSERVER_NURSERIES": "false", **more}
     command = [sys.executable, "-m", "streamserver.supervise"]
     return subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stderr=subprocess.DEVNULL)
 

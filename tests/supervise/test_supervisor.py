@@ -20,7 +20,7 @@ from streamserver.core.errors import GraphError, StoreError
 from streamserver.core.states import TaskState
 from streamserver.core.status import ENGINE_FILE, EngineStatus
 from streamserver.store import TaskRecord
-from tests.supervise.house import House, children, is_alive, wait_until
+from tests.supervise.house import FOR_EVER, SILENCE_S, House, children, is_alive, wait_until
 
 MakeHouse = Callable[..., House]
 
@@ -46,7 +46,7 @@ def test_a_killed_process_takes_its_partner_with_it_and_both_come_back(make_hous
     key = house.create()
     house.wait_for(key, TaskState.RUNNING)
     before = {name: house.pid(key, name) for name in ("engine", "client")}
-    os.kill(before[role], signal.SIGKILL)
+    house.signal(key, role, signal.SIGKILL)
     wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
     assert not any(is_alive(pid) for pid in before.values())
     assert house.starts(key).count("engine work") == 2
@@ -63,8 +63,12 @@ def test_why_a_task_was_started_again_is_said_while_it_starts(make_house: MakeHo
     assert record.reason == "engine: out of memory"
 
 
-def test_a_silent_engine_writes_its_traceback_and_is_started_again(make_house: MakeHouse) -> None:
-    house = make_house()
+def test_a_silent_engine_writes_its_traceback_and_is_started_again(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamserver.supervise.group.ABORT_PATIENCE_S", 60.0)
+    house = make_house(heartbeat_timeout_s=SILENCE_S)
+    house.later = FOR_EVER
     house.engine = ["hang", "work"]
     house.open()
     key = house.create()
@@ -75,7 +79,8 @@ def test_a_silent_engine_writes_its_traceback_and_is_started_again(make_house: M
 
 
 def test_an_engine_that_ignores_every_request_is_killed(make_house: MakeHouse) -> None:
-    house = make_house()
+    house = make_house(heartbeat_timeout_s=SILENCE_S)
+    house.later = FOR_EVER
     house.engine = ["stubborn", "work"]
     house.open()
     key = house.create()
@@ -84,10 +89,11 @@ def test_an_engine_that_ignores_every_request_is_killed(make_house: MakeHouse) -
 
 def test_a_process_that_does_not_get_ready_is_started_again(make_house: MakeHouse) -> None:
     house = make_house(start_timeout_s=1.0)
+    house.later = FOR_EVER
     house.engine = ["unready", "work"]
     house.open()
     key = house.create()
-    house.wait_for(key, TaskState.BACKOFF)
+    house.wait_until_was(key, TaskState.BACKOFF)
     wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running")
 
 
@@ -198,12 +204,13 @@ def test_folders_stay_while_the_database_knows_no_task_at_all(
 def test_a_process_that_was_stopped_by_a_signal_is_found_even_before_it_is_ready(
     make_house: MakeHouse, role: str
 ) -> None:
-    house = make_house()
+    house = make_house(heartbeat_timeout_s=SILENCE_S)
+    house.later = FOR_EVER
     house.engine = ["unready", "work"]
     house.open()
     key = house.create()
     wait_until(lambda: house.pid(key, role), "it is started")
-    os.kill(house.pid(key, role), signal.SIGSTOP)
+    house.signal(key, role, signal.SIGSTOP)
     wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
 
 
@@ -232,7 +239,7 @@ def test_a_process_that_holds_too_much_memory_is_started_again_as_planned(
     setattr(house, role, ["swell_child:150" if more else "swell:150", "work"])
     house.open()
     key = house.create()
-    reason = house.wait_for(key, TaskState.BACKOFF).reason
+    reason = house.wait_until_was(key, TaskState.BACKOFF).reason
     assert re.fullmatch(rf"{role} used 1\d\d MB of memory, more than memory_limit_mb \(100\): planned restart", reason)
     wait_until(lambda: (r := house.record(key)) and r.restarts == 1 and r.state is TaskState.RUNNING, "running again")
 
@@ -286,61 +293,6 @@ def test_a_task_that_cannot_be_prepared_fails_with_the_reason(make_house: MakeHo
     assert record.reason == "graph 0: no sink; mark one"
 
 
-def test_a_full_disk_is_waited_for(make_house: MakeHouse) -> None:
-    house = make_house()
-    tried = []
-
-    def refuse_once(record: TaskRecord, folder: Path, **options: Any) -> Any:
-        tried.append(folder)
-        if len(tried) == 1:
-            raise OSError(28, "No space left on device")
-        return house._prepare(record, folder, **options)
-
-    house.options["prepare"] = refuse_once
-    house.open()
-    key = house.create()
-    assert "No space left" in house.wait_for(key, TaskState.BACKOFF).reason
-    house.wait_for(key, TaskState.RUNNING)
-
-
-@pytest.mark.parametrize("behaviour", ["hang", "unready"])
-def test_nobody_is_started_again_for_a_full_disk(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, behaviour: str
-) -> None:
-    house = make_house(start_timeout_s=1.0)
-    house.engine = [behaviour, "work"]
-    with monkeypatch.context() as disk:
-        disk.setattr("streamserver.supervise.group.write_atomically", fill)
-        house.open()
-        key = house.create()
-        wait_until(lambda: (r := house.record(key)) and "No space left" in r.reason, "the reason is shown")
-        record = house.wait_for(key, TaskState.RUNNING if behaviour == "hang" else TaskState.STARTING)
-        assert record.reason.startswith(f"{house.folder(key)}: No space left on device; check the disk's free space")
-        assert record.restarts == 0
-        pids = house.pid(key, "engine"), house.pid(key, "client")
-        house.wait_rounds(30)
-        assert (house.pid(key, "engine"), house.pid(key, "client")) == pids
-    wait_until(lambda: (r := house.record(key)) and r.restarts == 1, "with room on the disk, silence counts again")
-    house.wait_for(key, TaskState.RUNNING)
-
-
-def test_the_reason_goes_when_the_disk_has_room_again(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = make_house(heartbeat_timeout_s=1.0)
-    house.engine = ["pause"]
-    with monkeypatch.context() as disk:
-        disk.setattr("streamserver.supervise.group.write_atomically", fill)
-        house.open()
-        key = house.create()
-        wait_until(lambda: (r := house.record(key)) and "No space left" in r.reason, "the reason is shown")
-        (house.folder(key) / "go").touch()
-    wait_until(lambda: (r := house.record(key)) and not r.reason, "the reason is gone")
-    assert house.wait_for(key, TaskState.RUNNING).restarts == 0
-
-
-def fill(*_: Any, **__: Any) -> None:
-    raise OSError(28, "No space left on device")
-
-
 def test_a_task_whose_handling_breaks_does_not_stop_its_neighbours(
     make_house: MakeHouse, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -362,6 +314,7 @@ def test_a_task_whose_handling_breaks_does_not_stop_its_neighbours(
 def test_a_store_that_cannot_be_read_or_written_for_a_while_changes_nothing(
     make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("streamserver.supervise.records._COMPLAINT_INTERVAL_S", 600.0)
     house = make_house().open()
     key = house.create()
     house.wait_for(key, TaskState.RUNNING)
@@ -369,7 +322,7 @@ def test_a_store_that_cannot_be_read_or_written_for_a_while_changes_nothing(
         written: list[int] = []
         broken.setattr(house.store, "version", fail)
         broken.setattr(house.store, "set_states", lambda *_, **__: written.append(1) or fail())
-        os.kill(house.pid(key, "engine"), signal.SIGKILL)
+        house.signal(key, "engine", signal.SIGKILL)
         wait_until(lambda: house.starts(key).count("engine work") == 2, "the engine is back")
         wait_until(lambda: len(written) > 1, "it is tried again")
     trouble = [r.getMessage() for r in caplog.records if "disk I/O error" in r.getMessage()]
@@ -384,16 +337,16 @@ def fail(*_: Any, **__: Any) -> Any:
 def test_many_lives_leave_no_file_descriptor_child_or_port_behind(make_house: MakeHouse) -> None:
     house = make_house().open()
     house.wait_for(house.create("first"), TaskState.RUNNING)
-    before = descriptors(house)
+    before = house.at_rest(lambda: descriptors(house))
     for i in range(4):
         key = house.create(f"t{i}")
         house.wait_for(key, TaskState.RUNNING)
-        os.kill(house.pid(key, "client"), signal.SIGKILL)
+        house.signal(key, "client", signal.SIGKILL)
         wait_until(lambda key=key: (r := house.record(key)) and r.restarts == 1, "the crash is noticed")
         house.store.delete(f"t{i}")
         wait_until(lambda key=key: house.record(key) is None, "the row is gone")
     wait_until(lambda: len(house.lent_ports()) == 1 and len(children()) == 2, "only the first task is left")
-    assert descriptors(house) == before
+    assert house.at_rest(lambda: descriptors(house)) == before
 
 
 def descriptors(house: House) -> list[str]:

@@ -79,6 +79,8 @@ def test_the_part_of_the_picture_that_the_network_sees_may_change() -> None:
         ({"Extend": {"Fps": 7}}, "$.Algorithm[1].Extend.Fps"),
         ({"Extend": {"Detector": "motion"}}, "$.Algorithm[1].Extend.Detector"),
         ({"Extend": {"Transport": "udp"}}, "$.Algorithm[1].Extend.Transport"),
+        ({"Extend": {"Gate": "motion"}}, "$.Algorithm[1].Extend.Gate"),
+        ({"Extend": {"GateHold": 5}}, "$.Algorithm[1].Extend.GateHold"),
     ],
     ids=lambda value: str(value),
 )
@@ -107,7 +109,7 @@ def test_another_source_or_number_of_algorithms_is_refused(new: dict[str, Any], 
 
 def test_the_default_said_aloud_is_no_change() -> None:
     old = request(1)
-    require_updatable(old, changed(old, Extend={"Loop": 1, "Fps": 25, "Transport": "auto"}), Settings())
+    require_updatable(old, changed(old, Extend={"Loop": 1, "Fps": 25, "Transport": "auto", "Gate": "off"}), Settings())
 
 
 def test_a_sophon_stream_program_takes_only_what_its_client_needs(tmp_path: Path) -> None:

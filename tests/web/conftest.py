@@ -21,7 +21,7 @@ TYPES = {1: "tripwire", 3: "yolov5", 6: "area_intrusion"}
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=str(tmp_path / "state"))
+    return Settings(state_dir=str(tmp_path / "state"), file_dirs="/")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from streamserver.web.errors import PICTURE_PATHS
 from tests.web.conftest import TYPES, body
 
 _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
-_READABLE = ("/docs", "/openapi.json", "/task/list", "/alarm/dead", "/livez", "/readyz")
+_READABLE = ("/docs", "/openapi.json", "/task/list", "/alarm/dead", "/livez", "/readyz", "/metrics")
 
 
 def _check_shape(response: Any, *, status: int | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from streamserver.core.counters import TALLY_FILE
 from streamserver.core.errors import DiskFullError, StateLostError, StoreDamagedError
 from streamserver.core.settings import Settings
 from streamserver.durable import Damage, note
@@ -26,6 +27,12 @@ _TOO_MUCH_MB = 10**9
 def _client(settings: Settings, store: TaskStore) -> FlaskClient:
     app: Flask = create_app(settings, store=store, check=lambda request, settings: None, known_types=lambda: TYPES)
     return app.test_client()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A supervisor's beat stays good while a busy machine gets round to the next line of a test."""
+    return Settings(state_dir=str(tmp_path / "state"), file_dirs="/", heartbeat_timeout_s=60.0)
 
 
 @pytest.fixture
@@ -46,8 +53,24 @@ def test_it_is_ready_while_store_disk_and_supervisor_are(client: FlaskClient, se
         held.beat()
         response = client.get("/readyz")
     good = {"Ok": True, "Reason": ""}
-    checks = {"store": good, "disk": good, "supervisor": good}
+    checks = {"store": good, "disk": good, "supervisor": good, "outbox": good}
     assert (response.status_code, response.get_json()) == (200, {"Ready": True, "Checks": checks, "Notes": []})
+
+
+def test_alarms_that_wait_for_long_are_told_of_and_keep_nobody_from_sending_tasks(
+    client: FlaskClient, settings: Settings
+) -> None:
+    file = settings.state_path / TALLY_FILE
+    file.parent.mkdir()
+    file.write_text(json.dumps({"pending": 7, "oldest_age_s": 301.0}))
+    held = lock.acquire(lock.lock_file(settings.state_path))
+    assert held is not None
+    with held:
+        held.beat()
+        response = client.get("/readyz")
+    check = response.get_json()["Checks"]["outbox"]
+    assert (response.status_code, check["Ok"]) == (200, True)
+    assert "7 alarms wait for a receiver, the oldest for 301 s" in check["Reason"]
 
 
 def test_without_a_supervisor_it_is_not_ready(client: FlaskClient) -> None:
@@ -66,9 +89,9 @@ def test_a_supervisor_that_has_not_beaten_for_long_is_told_from_one_whose_clock_
     assert held is not None
     with held:
         os.utime(file, (time.time() + step_s,) * 2)
-        assert not lock.beats(file, 10.0)
+        assert not lock.beats(file, 60.0)
         held.beat()
-        assert lock.beats(file, 10.0)
+        assert lock.beats(file, 60.0)
     assert not lock.beats(tmp_path / "none", 10.0)
 
 

@@ -13,8 +13,9 @@ from flask.testing import FlaskClient
 from streamserver.core import errors
 from streamserver.core.alarm_requests import DeadRequest, ReplayRequest
 from streamserver.core.extend_options import ExtendOptions
+from streamserver.core.list_request import ListRequest
 from streamserver.core.messages import CreateRequest
-from streamserver.core.replies import DeadAlarm, DeadReply, ListReply, ReplayReply, TaskEntry
+from streamserver.core.replies import DeadAlarm, DeadReply, PageReply, ReplayReply, TaskEntry
 from streamserver.web.openapi import error_table
 
 _PAGES = ("/", "/docs", "/openapi.json")
@@ -52,7 +53,9 @@ def test_every_reference_of_the_document_resolves(client: FlaskClient) -> None:
 def test_ranges_of_the_document_are_those_that_are_enforced(client: FlaskClient) -> None:
     schemas = _document(client)["components"]["schemas"]
     interval = schemas["Algorithm"]["properties"]["DetectInterval"]
-    assert (interval["minimum"], interval["maximum"], interval["default"]) == (0, 100_000, 3)
+    number, null = interval["anyOf"]
+    assert (number["minimum"], number["maximum"], interval["default"]) == (0, 100_000, 3)
+    assert null == {"type": "null"}, "as if it were left out"
     assert schemas["CreateRequest"]["required"] == ["TaskID", "InputSrc", "Algorithm"]
 
 
@@ -107,7 +110,7 @@ def test_the_root_leads_to_the_manual(client: FlaskClient) -> None:
 
 def test_the_written_manual_names_every_key_and_every_error() -> None:
     text = _MANUAL.read_text("utf-8")
-    models = (CreateRequest, ExtendOptions, ListReply, DeadRequest, DeadReply, ReplayRequest, ReplayReply)
+    models = (CreateRequest, ExtendOptions, ListRequest, PageReply, DeadRequest, DeadReply, ReplayRequest, ReplayReply)
     for key in set().union(*(_keys(model.model_json_schema(by_alias=True)) for model in models)):
         assert f"`{key}`" in text, key
     for row in error_table():

@@ -23,7 +23,7 @@ from streamserver.web.gunicorn_worker import PatientWorker
 
 
 class worker_class(PatientWorker):
-    request_s = 1.0
+    request_s = 7.0
 
 
 raw_env = ["PYTHONUNBUFFERED=1"]
@@ -48,7 +48,7 @@ def application(environ, start_response):
 def pieces(path, stays):
     for _ in itertools.count() if path == "/endless" else range(15):
         yield b"x" * 10
-        time.sleep(0.2)
+        time.sleep(0.55)
         if path != "/forgets" and not stays():
             return
 """

@@ -178,4 +178,4 @@ def test_the_revision_in_force_is_the_one_that_both_processes_run(
 def test_what_a_page_of_another_site_posts_changes_nothing(client: FlaskClient, task: dict[str, Any]) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
     reply = client.post("/task/update", data=json.dumps({"TaskID": "t1"}), headers=headers).json
-    assert reply is not None and reply["Code"] == 4000
+    assert reply is not None and reply["Code"] == 4030

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from streamserver.worker.overlay import Overlay
 from streamserver.worker.studio import Studio
 
 SIZE_WH = (320, 240)
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 STREAMING = SourceReport(state=SourceState.STREAMING)
 ZONE = Place(np.array([(160, 120), (300, 120), (300, 220), (160, 220)], dtype=np.float64))
 
@@ -62,6 +63,15 @@ def wait_for(what: Callable[[], object], label: str = "it") -> None:
     while not what():
         assert time.monotonic() < end, f"waited in vain for {label}"
         time.sleep(0.01)
+
+
+def open_descriptors() -> Mapping[int, str]:
+    """What this process has open, by number."""
+    found = {}
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # closed meanwhile, as that of the listing itself
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
 
 
 @contextmanager

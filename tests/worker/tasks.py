@@ -60,7 +60,13 @@ def write_task(
 def environment(**values: str) -> dict[str, str]:
     """An environment in which no model is found and none is fetched."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMSERVER_")}
-    return {**own, "PYTHONPATH": str(PROJECT), "STREAMSERVER_MODEL_DOWNLOAD": "false", **values}
+    return {
+        **own,
+        "PYTHONPATH": str(PROJECT),
+        "STREAMSERVER_MODEL_DOWNLOAD": "false",
+        "STREAMSERVER_FILE_DIRS": "/",
+        **values,
+    }
 
 
 @contextmanager
@@ -83,5 +89,5 @@ def worker(folder: Path, *arguments: str, **values: str) -> Iterator[subprocess.
 def run_worker(folder: Path, *arguments: str, **values: str) -> subprocess.CompletedProcess[str]:
     """The same, run to its end."""
     with worker(folder, *arguments, **values) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -22,9 +22,22 @@ from streamserver.vision.draw.places import BANNER_COLOR, ZONE_COLOR
 from streamserver.worker import studio as studio_module
 from tests.worker.pictures import SIZE_WH, Counting, feeding, frame, studio, wait_for
 
+REPEAT_S = studio_module.REPEAT_S
 PREVIEW = Wish(index=0, fps=25, width=960)
 SMALL = Wish(index=0, fps=25, width=160)
 PLAIN, DRAWN = (Wish(index=0, once=True, drawn=drawn) for drawn in (False, True))
+
+
+@pytest.fixture(autouse=True)
+def only_new_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made when frames come, and, where the test does not say so, at no other time."""
+    monkeypatch.setattr(studio_module, "REPEAT_S", 600.0)
+
+
+@pytest.fixture
+def repeating(only_new_frames: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is outside of tests."""
+    monkeypatch.setattr(studio_module, "REPEAT_S", REPEAT_S)
 
 
 def near(image: ImageBgr, x: int, y: int, color_bgr: tuple[int, int, int], *, within: int = 60) -> bool:
@@ -102,36 +115,42 @@ def test_only_so_many_pictures_a_second_are_made_and_the_newest_frame_wins() -> 
     with studio(encode=counting, clock=lambda: now[0]) as one, one.watching(Wish(index=0, fps=2, width=64)) as show:
         one.tap(frame(0))
         number, _ = one.next_jpeg(show, 0)
-        for grey in (50, 100, 150):
+        for grey in (50, 100, 150, 250):
             one.tap(frame(grey))
         now[0] = 0.5
-        one.tap(frame(250))
         _, jpeg = one.next_jpeg(show, number)
         assert decode_jpeg(jpeg)[3, 60].mean() > 240
         assert counting.count == 2
 
 
+@pytest.mark.usefixtures("repeating")
 def test_a_preview_goes_on_with_the_same_picture_while_no_frame_comes() -> None:
+    now = [0.0]
     counting = Counting()
-    with studio(encode=counting) as one, one.watching(PREVIEW) as show:
+    with studio(encode=counting, clock=lambda: now[0]) as one, one.watching(PREVIEW) as show:
         one.tap(frame(90))
         number, jpeg = one.next_jpeg(show, 0)
+        now[0] = REPEAT_S
         assert one.next_jpeg(show, number) == (number + 1, jpeg)
         assert counting.count == 1
 
 
+@pytest.mark.usefixtures("repeating")
 def test_while_the_stream_is_away_the_last_picture_says_so_without_secrets() -> None:
+    now = [0.0]
     reports = [SourceReport(state=SourceState.STREAMING)]
-    with studio(source=lambda: reports[-1]) as one, one.watching(PREVIEW) as show:
+    with studio(source=lambda: reports[-1], clock=lambda: now[0]) as one, one.watching(PREVIEW) as show:
         one.tap(frame(90))
         number, _ = one.next_jpeg(show, 0)
         reports.append(SourceReport(state=SourceState.RECONNECTING, reason="rtsp://me:pa55word@cam/: refused"))
+        now[0] = REPEAT_S
         _, jpeg = one.next_jpeg(show, number)
         assert show.said == "reconnecting: rtsp://***@cam/: refused"
         image = decode_jpeg(jpeg)
         assert near(image, 315, 3, BANNER_COLOR) and near(image, 60, 110, color_of(0))
 
 
+@pytest.mark.usefixtures("repeating")
 def test_a_viewer_who_comes_before_the_first_picture_is_told_what_the_stream_does() -> None:
     with (
         studio(source=lambda: SourceReport(state=SourceState.CONNECTING)) as one,

@@ -122,9 +122,10 @@ class ChannelRules:
                 areas += [watcher.spec.areas[area] for area in found.areas]
             else:
                 happened = [dataclasses.replace(event, rule=number) for event in watcher.update(frame)]
-                kept[[event.row for event in happened if event.row >= 0]] = True
-                areas += _places_of(self.entries[number].spec, happened)
-                events += happened
+                if happened:
+                    kept[[event.row for event in happened if event.row >= 0]] = True
+                    areas += _places_of(self.entries[number].spec, happened)
+                    events += happened
         ruled = self._linker is not None
         return Outcome(kept=kept, events=events if ruled else None, areas=areas, identities=frame.identities)
 

@@ -51,14 +51,16 @@ class Qualifier:
 
     def qualifying(self, frame: RuleFrame) -> Mask:
         """Which objects of the frame matter, bool (n,), at whatever time. Once for each processed frame."""
-        return self.suiting(frame) & ~self.excluded(frame)
+        suiting = self.suiting(frame)
+        return suiting if self._exclude is None else suiting & ~self.excluded(frame)
 
     def suiting(self, frame: RuleFrame) -> Mask:
         """Like ``qualifying``, without regard to excluded areas; once for each processed frame."""
-        objects, classes = frame.detections, self._conditions.classes
-        wanted = np.ones(len(objects), dtype=np.bool_) if classes is None else np.isin(objects.class_ids, classes)
+        objects = frame.detections
+        wanted = self._conditions.concerns(objects.class_ids)
         small, large = wrong_sizes(objects, self._conditions)
-        return wanted & ~small & ~large & self._reached(frame, wanted)
+        suiting = wanted & ~(small | large)
+        return suiting & self._reached(frame, wanted) if self._conditions.thresholds else suiting
 
     def excluded(self, frame: RuleFrame) -> Mask:
         """Which objects of the frame are in an excluded area, bool (n,); once for each processed frame."""
@@ -76,10 +78,7 @@ class Qualifier:
         return now
 
     def _reached(self, frame: RuleFrame, wanted: Mask) -> Mask:
-        thresholds = self._conditions.thresholds
-        if not thresholds:
-            return np.ones(len(wanted), dtype=np.bool_)
-        objects = frame.detections
+        thresholds, objects = self._conditions.thresholds, frame.detections
         least = np.array([thresholds.get(class_id, 0.0) for class_id in objects.class_ids.tolist()])
         reached: Mask = objects.scores >= least - _SCORE_TOLERANCE
         for row, identity in enumerate(frame.identities.tolist()):
@@ -93,8 +92,9 @@ class Qualifier:
 def wrong_sizes(objects: Detections, conditions: Conditions) -> tuple[Mask, Mask]:
     """Which of n objects are too small, and which too large, bool (n,) each."""
     sides = objects.boxes_xyxy[:, 2:] - objects.boxes_xyxy[:, :2]
-    small = sides.max(axis=1, initial=0) < conditions.min_px
-    large = sides.min(axis=1, initial=np.inf) > (conditions.max_px or np.inf)
+    wide, high = sides[:, 0], sides[:, 1]
+    small = np.maximum(np.maximum(wide, high), 0) < conditions.min_px
+    large = np.minimum(wide, high) > (conditions.max_px or np.inf)
     return small, large
 
 

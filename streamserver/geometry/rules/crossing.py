@@ -51,7 +51,7 @@ class CrossingRule:
         """Takes the next processed frame; returns the crossings to tell now, by row."""
         qualifying = self._qualifier.qualifying(frame)
         counted = qualifying if self._qualifier.on(frame) else np.zeros_like(qualifying)
-        self._pacing.see(frame, np.unique(frame.identities[frame.identities > 0]).tolist())
+        self._pacing.see(frame, sorted({identity for identity in frame.identities.tolist() if identity > 0}))
         events = [
             event for place, watch in enumerate(self._watches) for event in self._told(frame, place, watch, counted)
         ]

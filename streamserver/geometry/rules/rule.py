@@ -88,6 +88,17 @@ class Conditions:
     schedule: WeeklySchedule | None = None
     exclude: tuple[Polygon, ...] = ()
 
+    def concerns(self, class_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which objects are of a class that matters, (n,)."""
+        if self.classes is None:
+            return np.ones(len(class_ids), dtype=np.bool_)
+        concerned: npt.NDArray[np.bool_]
+        if len(self.classes) == 1:
+            concerned = class_ids == self.classes[0]
+        else:
+            concerned = (class_ids[:, None] == np.array(self.classes, dtype=np.int64)).any(axis=1)
+        return concerned
+
     def is_shut(self, timestamp_us: int) -> bool:
         """True if ``timestamp_us``, microseconds since the epoch, is outside the schedule; 0, no time, never is."""
         return self.schedule is not None and not self.schedule.is_on(timestamp_us)

@@ -13,9 +13,8 @@ habits cost tracks, ours does what the paper means, or more where only every thi
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import lap
@@ -72,44 +71,39 @@ class ByteTrackOptions:
         return int(self.frame_rate / 30 * self.track_buffer)
 
 
-@dataclass(slots=True)
 class _Tracks:
-    """Everything remembered; row i of each array is one track. A track is *lost* when ``last_seen`` is in the past."""
+    """Everything remembered; row i of each array is one track. A track is *lost* when ``last_seen`` is in the past.
 
-    ids: npt.NDArray[np.int64]
-    class_ids: npt.NDArray[np.int64]
-    first_seen: npt.NDArray[np.int64]
-    last_seen: npt.NDArray[np.int64]
-    measured_xyxy: FloatRows
-    born_xyxy: FloatRows
-    motion: BoxMotion
+    Args:
+        numbers: ``ids``, ``class_ids``, ``first_seen`` and ``last_seen`` on top of each other, (4, n).
+        boxes: ``measured_xyxy`` and ``born_xyxy``, (2, n, 4).
+        motion: of the same boxes.
+    """
+
+    __slots__ = (
+        "_boxes", "_numbers", "born_xyxy", "class_ids", "first_seen", "ids", "last_seen", "measured_xyxy", "motion"
+    )  # fmt: skip
+
+    def __init__(self, numbers: npt.NDArray[np.int64], boxes: FloatRows, motion: BoxMotion) -> None:
+        self._numbers, self._boxes, self.motion = numbers, boxes, motion
+        self.ids, self.class_ids, self.first_seen, self.last_seen = numbers
+        self.measured_xyxy, self.born_xyxy = boxes
 
     @classmethod
     def start(cls, boxes_xyxy: npt.ArrayLike, class_ids: npt.NDArray[np.int64], *, step: int) -> Self:
         motion = BoxMotion.start(xyxy_to_cxcywh(boxes_xyxy))
-        seen = np.full(len(motion), step, dtype=np.int64)
+        numbers = np.full((4, len(motion)), step, dtype=np.int64)
+        numbers[0], numbers[1] = 0, class_ids
         boxes = cxcywh_to_xyxy(motion.position)
-        return cls(np.zeros_like(seen), class_ids.copy(), seen, seen.copy(), boxes, boxes.copy(), motion)
+        return cls(numbers, np.stack((boxes, boxes)), motion)
 
     def select(self, rows: Rows) -> Self:
-        return type(self)(
-            self.ids[rows],
-            self.class_ids[rows],
-            self.first_seen[rows],
-            self.last_seen[rows],
-            self.measured_xyxy[rows],
-            self.born_xyxy[rows],
-            self.motion.select(rows),
-        )
+        return type(self)(self._numbers[:, rows], self._boxes[:, rows], self.motion.select(rows))
 
     def join(self, other: Self) -> Self:
         return type(self)(
-            np.concatenate((self.ids, other.ids)),
-            np.concatenate((self.class_ids, other.class_ids)),
-            np.concatenate((self.first_seen, other.first_seen)),
-            np.concatenate((self.last_seen, other.last_seen)),
-            np.concatenate((self.measured_xyxy, other.measured_xyxy)),
-            np.concatenate((self.born_xyxy, other.born_xyxy)),
+            np.concatenate((self._numbers, other._numbers), axis=1),
+            np.concatenate((self._boxes, other._boxes), axis=1),
             self.motion.join(other.motion),
         )
 
@@ -161,11 +155,12 @@ class ByteTracker:
         track_rows, detection_rows = self._associate(detections)
         self._renew(track_rows, detections.boxes_xyxy[detection_rows])
         born = self._births(detections, detection_rows)
-        fresh = _Tracks.start(detections.boxes_xyxy[born], detections.class_ids[born], step=self._step)
         source = np.full(len(self) + len(born), -1, dtype=np.intp)
         source[track_rows] = detection_rows
         source[len(self) :] = born
-        self._tracks = self._tracks.join(fresh)
+        if len(born):
+            fresh = _Tracks.start(detections.boxes_xyxy[born], detections.class_ids[born], step=self._step)
+            self._tracks = self._tracks.join(fresh)
         return self._output(detections, self._forget(source), size_wh)
 
     def _associate(self, detections: Detections) -> Indices:
@@ -178,38 +173,42 @@ class ByteTracker:
         confirmed = tracks.ids > 0
         strong = detections.scores >= max(self.options.track_thresh, _SCORE_FLOOR)
         likely = detections.scores > _SCORE_FLOOR
-        near = functools.cache(lambda: self._distance(detections))
-        grown = functools.cache(lambda: self._grown_distance(detections))
+        weak = likely & ~strong
+        found_xyxy = detections.boxes_xyxy.astype(np.float64)
+        seen, fresh = confirmed & visible, ~confirmed
         rounds = (
-            (near, confirmed, strong, self.options.match_thresh),
-            (near, confirmed & visible, likely & ~strong, _WEAK_COST_LIMIT),
-            (near, ~confirmed, strong, _NEW_COST_LIMIT),
-            (grown, confirmed & visible, likely, _GROWN_COST_LIMIT),
-            (grown, ~confirmed, strong, _GROWN_COST_LIMIT),
+            (self._distance, confirmed, strong, self.options.match_thresh),
+            (self._distance, seen, weak, _WEAK_COST_LIMIT),
+            (self._distance, fresh, strong, _NEW_COST_LIMIT),
+            (self._grown_distance, seen, likely, _GROWN_COST_LIMIT),
+            (self._grown_distance, fresh, strong, _GROWN_COST_LIMIT),
         )
+        distances: dict[Callable[..., FloatRows], FloatRows] = {}
         partner = np.full(len(self), -1, dtype=np.intp)
+        alone = np.ones(len(self), dtype=np.bool_)
         free = np.ones(len(detections), dtype=np.bool_)
-        for distance, who, what, cost_limit in rounds:
-            rows, found = np.flatnonzero(who & (partner < 0)), np.flatnonzero(what & free)
+        for measure, who, what, cost_limit in rounds:
+            (rows,), (found,) = (who & alone).nonzero(), (what & free).nonzero()
             if len(rows) and len(found):
-                matched = _match(distance()[np.ix_(rows, found)], cost_limit=cost_limit)
-                partner[rows[matched[0]]] = found[matched[1]]
-                free[found[matched[1]]] = False
-        paired = np.flatnonzero(partner >= 0)
-        return np.stack((paired, partner[paired]))
+                if measure not in distances:
+                    distances[measure] = measure(found_xyxy, detections)
+                matched = _match(distances[measure][rows[:, None], found], cost_limit=cost_limit)
+                rows, found = rows[matched[0]], found[matched[1]]
+                partner[rows], alone[rows], free[found] = found, False, False
+        (paired,) = (~alone).nonzero()
+        return np.array((paired, partner[paired]))
 
-    def _distance(self, detections: Detections) -> FloatRows:
+    def _distance(self, found_xyxy: FloatRows, detections: Detections) -> FloatRows:
         """1 - IoU of where tracks are expected and of detections, (tracks, detections)."""
-        found = detections.boxes_xyxy.astype(np.float64)
-        return self._by_class(1 - iou_matrix(cxcywh_to_xyxy(self._tracks.motion.position), found), detections)
+        return self._by_class(1 - iou_matrix(cxcywh_to_xyxy(self._tracks.motion.position), found_xyxy), detections)
 
-    def _grown_distance(self, detections: Detections) -> FloatRows:
+    def _grown_distance(self, found_xyxy: FloatRows, detections: Detections) -> FloatRows:
         """The same of grown boxes, tried where the track is expected and where it was last seen.
 
         For what has just begun or stopped moving is not where it is expected.
         """
         share = max(self.options.growth, min(_GROWTH_PER_S * self._passed_s, _MOST_GROWTH))
-        found = _grow(detections.boxes_xyxy.astype(np.float64), share)
+        found = _grow(found_xyxy, share)
         places = cxcywh_to_xyxy(self._tracks.motion.position), self._tracks.measured_xyxy
         return self._by_class(1 - np.maximum(*(iou_matrix(_grow(boxes, share), found) for boxes in places)), detections)
 
@@ -230,18 +229,21 @@ class ByteTracker:
         tracks.motion.correct(rows, xyxy_to_cxcywh(boxes_xyxy))
         tracks.last_seen[rows] = self._step
         tracks.measured_xyxy[rows] = boxes_xyxy
-        for row in rows:
-            if tracks.ids[row] == 0:
-                tracks.ids[row] = self._next_id()
+        for row in rows[tracks.ids[rows] == 0]:
+            tracks.ids[row] = self._next_id()
 
     def _forget(self, source: Indices) -> Indices:
         """Drops what is over: one-frame tracks, long lost ones and doubles; returns ``source`` of those that stay."""
         tracks = self._tracks
         if self._step == 1:
             tracks.ids[:] = [self._next_id() for _ in range(len(self))]
-        unseen_frames = self._step - tracks.last_seen
+        unseen_frames: npt.NDArray[np.int64] = self._step - tracks.last_seen
+        if not unseen_frames.any():
+            return source
         keep = unseen_frames <= np.where(tracks.ids > 0, self.options.max_time_lost, 0)
         keep[self._merge_doubles(keep)] = False
+        if keep.all():
+            return source
         self._tracks = tracks.select(keep)
         return source[keep]
 
@@ -255,6 +257,8 @@ class ByteTracker:
             return lost[:0]
         overlaps = iou_matrix(tracks.measured_xyxy[visible], cxcywh_to_xyxy(tracks.motion.position[lost]))
         doubles = overlaps.max(axis=0) > 1 - _DUPLICATE_DISTANCE
+        if not doubles.any():
+            return lost[:0]
         partners = visible[overlaps.argmax(axis=0)]
         for young, old in zip(partners[doubles], lost[doubles], strict=True):
             if tracks.first_seen[old] < tracks.first_seen[young]:
@@ -267,31 +271,47 @@ class ByteTracker:
         tracks = self._tracks
         boxes = tracks.measured_xyxy
         if self.options.correct_box:
-            boxes = np.rint(clip(boxes, size_wh))
+            boxes = clip(boxes, size_wh)
+            np.rint(boxes, out=boxes)
         shown = (source >= 0) & (tracks.ids > 0) & (area(boxes) > self.options.min_box_area)
-        rows = np.flatnonzero(shown)
-        rows = rows[np.argsort(source[rows], kind="stable")]
-        seen = detections.select(source[rows])
-        tracked = Detections.from_arrays(
-            boxes[rows], seen.scores, tracks.class_ids[rows], tracks.ids[rows], seen.corners_xy
+        (rows,) = shown.nonzero()
+        rows = rows[source[rows].argsort(kind="stable")]
+        seen = source[rows]
+        corners = detections.corners_xy
+        tracked = Detections(
+            boxes[rows].astype(np.float32),
+            detections.scores[seen],
+            tracks.class_ids[rows],
+            tracks.ids[rows],
+            None if corners is None else corners[seen],
+            self._births_of(rows),
         )
-        return replace(tracked, born_xyxy=self._births_of(rows)), source[rows]
+        return tracked, seen
 
     def _births_of(self, rows: Indices) -> npt.NDArray[np.float32] | None:
         """``Detections.born_xyxy`` of tracks: those of the first frame were told of at once."""
         fresh = (self._tracks.first_seen[rows] == self._step - 1) & (self._step > 2)
-        births = np.where(fresh[:, None], self._tracks.born_xyxy[rows], np.nan).astype(np.float32)
-        return births if fresh.any() else None
+        if not fresh.any():
+            return None
+        return np.where(fresh[:, None], self._tracks.born_xyxy[rows], np.nan).astype(np.float32)
 
 
 def _grow(boxes_xyxy: FloatRows, share: float) -> FloatRows:
     """Boxes with a share of their width and height added on each side."""
-    margin = np.tile(share * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]), 2)
-    return np.asarray(boxes_xyxy + margin * (-1, -1, 1, 1))
+    margin = share * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2])
+    grown = boxes_xyxy.copy()
+    grown[:, :2] -= margin
+    grown[:, 2:] += margin
+    return grown
 
 
 def _match(distance: FloatRows, *, cost_limit: float) -> Indices:
     """The cheapest assignment of rows to columns, no pair above ``cost_limit``; (2, pairs): rows, then columns."""
-    _, partner, _ = lap.lapjv(distance.astype(np.float64), extend_cost=True, cost_limit=cost_limit)
-    paired = np.flatnonzero(partner >= 0)
-    return np.stack((paired, partner[paired]))
+    close = distance <= cost_limit
+    pairs = close.nonzero()
+    rows, columns = (places.tolist() for places in pairs)
+    if len(set(rows)) == len(rows) and len(set(columns)) == len(columns) and cost_limit not in distance[pairs]:
+        return np.array(pairs)  # nobody has a choice
+    _, partner, _ = lap.lapjv(distance, extend_cost=True, cost_limit=cost_limit)
+    (paired,) = (partner >= 0).nonzero()
+    return np.array((paired, partner[paired]))

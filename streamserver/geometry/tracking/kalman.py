@@ -11,7 +11,6 @@ pedestrian tracking (Wojke et al. 2017, arXiv 1703.07402), and speeds change by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -28,9 +27,11 @@ Rows = npt.NDArray[np.intp] | npt.NDArray[np.bool_]
 State = npt.NDArray[np.float64]
 
 
-@dataclass(slots=True)
 class BoxMotion:
     """Where boxes are and how they move; row i of each array, shape (n, 4) for cx, cy, w, h, is the same box.
+
+    Args:
+        state: the arrays below on top of each other, (5, n, 4).
 
     Attributes:
         position: pixels.
@@ -40,25 +41,22 @@ class BoxMotion:
         velocity_variance: of ``velocity``.
     """
 
-    position: State
-    velocity: State
-    position_variance: State
-    covariance: State
-    velocity_variance: State
+    __slots__ = ("_state", "covariance", "position", "position_variance", "velocity", "velocity_variance")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.position, self.velocity, self.position_variance, self.covariance, self.velocity_variance = state
 
     @classmethod
     def start(cls, boxes_cxcywh: npt.ArrayLike) -> Self:
         """New boxes, standing still as far as anybody knows."""
-        position = as_rows(boxes_cxcywh).astype(np.float64)
-        size = _size(position)
-        zeros = np.zeros_like(position)
-        return cls(
-            position=position,
-            velocity=zeros,
-            position_variance=zeros + (_START_POSITION_FACTOR * _POSITION_WEIGHT * size) ** 2,
-            covariance=zeros.copy(),
-            velocity_variance=zeros + (_START_VELOCITY_FACTOR * _VELOCITY_WEIGHT * size) ** 2,
-        )
+        position = as_rows(boxes_cxcywh)
+        size = _size(position.astype(np.float64, copy=False))
+        state = np.zeros((5, *position.shape))
+        state[0] = position
+        state[2] = (_START_POSITION_FACTOR * _POSITION_WEIGHT * size) ** 2
+        state[4] = (_START_VELOCITY_FACTOR * _VELOCITY_WEIGHT * size) ** 2
+        return cls(state)
 
     def __len__(self) -> int:
         return len(self.position)
@@ -70,7 +68,8 @@ class BoxMotion:
             unseen: (n,) boxes that were not measured last time; they keep their size, which would otherwise run away
                 (people who leave the picture shrink quickly just before).
         """
-        self.velocity[unseen, 2:] = 0
+        if unseen.any():
+            self.velocity[unseen, 2:] = 0
         size = _size(self.position)
         self.position += self.velocity
         self.position_variance += 2 * self.covariance + self.velocity_variance + (_POSITION_WEIGHT * size) ** 2
@@ -79,27 +78,26 @@ class BoxMotion:
 
     def correct(self, rows: npt.NDArray[np.intp], boxes_cxcywh: npt.ArrayLike) -> None:
         """Takes in the measured boxes, shape (m, 4), of ``rows``, shape (m,)."""
-        surprise = as_rows(boxes_cxcywh) - self.position[rows]
-        noise = (_POSITION_WEIGHT * _size(self.position[rows])) ** 2
-        total = self.position_variance[rows] + noise
-        position_gain = self.position_variance[rows] / total
-        velocity_gain = self.covariance[rows] / total
-        self.position[rows] += position_gain * surprise
-        self.velocity[rows] += velocity_gain * surprise
-        self.velocity_variance[rows] -= velocity_gain * self.covariance[rows]
-        self.covariance[rows] *= 1 - position_gain
-        self.position_variance[rows] *= 1 - position_gain
+        known = self._state[:, rows]
+        position, _, position_variance, covariance, _ = known
+        surprise = as_rows(boxes_cxcywh) - position
+        total = position_variance + (_POSITION_WEIGHT * _size(position)) ** 2
+        gains = known[2:4] / total
+        known[:2] += gains * surprise
+        known[4] -= gains[1] * covariance
+        known[2:4] *= 1 - gains[0]
+        self._state[:, rows] = known
 
     def select(self, rows: Rows) -> Self:
         """A copy of some rows."""
-        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return type(self)(self._state[:, rows])
 
     def join(self, other: Self) -> Self:
         """These boxes and then the others."""
-        return type(self)(*(np.vstack((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
+        return type(self)(np.concatenate((self._state, other._state), axis=1))
 
 
 def _size(boxes_cxcywh: State) -> State:
     """The longer side of each box, (n, 1), at least one pixel."""
-    longer: State = np.maximum(boxes_cxcywh[:, 2], boxes_cxcywh[:, 3])[:, None]
-    return np.maximum(longer, 1.0)
+    longer: State = np.maximum(boxes_cxcywh[:, 2:3], boxes_cxcywh[:, 3:])
+    return np.maximum(longer, 1.0, out=longer)

@@ -9,8 +9,10 @@ again than to take two for one, so the bounds are narrow, and nothing is linked 
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -46,19 +48,21 @@ class _Track:
 
     identity: int
     class_id: int
-    box_cxcywh: FloatRows
+    box_cxcywh: Sequence[float]
     last_s: float
     last_frame: int
-    velocity_xy: FloatRows = field(default_factory=lambda: np.zeros(2))
+    velocity_xy: tuple[float, float] = (0.0, 0.0)
     moves: int = 0
 
-    def move(self, box_cxcywh: FloatRows, clock_s: float, frame: int) -> None:
+    def move(self, box_cxcywh: Sequence[float], clock_s: float, frame: int) -> None:
         """Takes in where it is now."""
         if (passed_s := clock_s - self.last_s) > 0:
             self.moves += 1
-            weight = max(1 / self.moves, -np.expm1(-passed_s / _VELOCITY_MEMORY_S))
-            velocity_xy = (box_cxcywh[:2] - self.box_cxcywh[:2]) / passed_s
-            self.velocity_xy = self.velocity_xy + weight * (velocity_xy - self.velocity_xy)
+            weight = max(1 / self.moves, -math.expm1(-passed_s / _VELOCITY_MEMORY_S))
+            (x, y, *_), (last_x, last_y, *_) = box_cxcywh, self.box_cxcywh
+            vx, vy = self.velocity_xy
+            vx += weight * ((x - last_x) / passed_s - vx)
+            self.velocity_xy = vx, vy + weight * ((y - last_y) / passed_s - vy)
         self.box_cxcywh, self.last_s, self.last_frame = box_cxcywh, clock_s, frame
 
 
@@ -107,7 +111,7 @@ class Linker:
         self._frame, self._clock_s = self._frame + 1, clock_s
         self._forget()
         keys = track_ids.tolist()
-        boxes = xyxy_to_cxcywh(as_rows(boxes_xyxy).astype(np.float64))
+        boxes = xyxy_to_cxcywh(as_rows(boxes_xyxy).astype(np.float64)).tolist()
         rows = {key: row for row, key in enumerate(keys) if key > 0}
         seen = self._part([key for key in rows if key in self._tracks])
         fresh = {

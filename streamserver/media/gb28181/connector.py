@@ -8,6 +8,7 @@ import threading
 from streamserver.core.errors import SourceError
 from streamserver.core.gb28181_address import parse_gb28181
 from streamserver.core.source_monitor import SourceMonitor
+from streamserver.media.egress import Egress
 from streamserver.media.gb28181.connection import Decoding, Gb28181Connection, Parts
 from streamserver.media.gb28181.dialog import Dialog
 from streamserver.media.gb28181.played import Recording
@@ -54,7 +55,8 @@ class Gb28181Connector:
         begin, end = self._address.begin, self._address.end
         self._recording = Recording(begin, end) if begin is not None and end is not None else None
         self._ways = _Ways(_WAYS[spec.transport])
-        self._agent = UserAgent(self._address, transport="auto", stopping=stopping)
+        self._egress = Egress(spec.policy)
+        self._agent = UserAgent(self._address, transport="auto", stopping=stopping, egress=self._egress)
 
     def connect(self) -> Gb28181Connection:
         """Registers where it is needed, asks for the stream and waits for the first of it.
@@ -92,7 +94,8 @@ class Gb28181Connector:
         port, way = self._address.media_port, self._ways.now
         if way == "udp":
             return UdpReceiver(host, port)
-        return TcpReceiver(host, port, listening=way == "tcp-passive", stopping=self._stopping)
+        listening = way == "tcp-passive"
+        return TcpReceiver(host, port, listening=listening, stopping=self._stopping, egress=self._egress)
 
     def _offer(self, media_ip: str, media_port: int) -> Offer:
         way = self._ways.now
@@ -126,11 +129,12 @@ class Gb28181Connector:
         if self._spec.decoder == "opencv":
             from streamserver.media.gb28181.opencv_decoding import OpenCvDecoding
 
+            self._spec.warn_of_no_gate("OpenCV tells nothing of packets")
             return OpenCvDecoding(self._monitor.broken, self._stopping)
         require_av(self._spec.masked_url)
         from streamserver.media.gb28181.decoding import AvDecoding
 
-        return AvDecoding(self._monitor.broken)
+        return AvDecoding(self._monitor.broken, gate=self._spec.gate, monitor=self._monitor)
 
 
 class _Ways:

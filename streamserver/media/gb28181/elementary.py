@@ -173,6 +173,25 @@ class CodecWatch:
         return self._codec
 
 
+def has_key_frame(data: bytes, codec: str) -> bool:
+    """Whether a picture's units tell that it can be decoded by itself; never for other codecs than H.264 and H.265.
+
+    Parameter sets come before each key frame, and only there; without them it is told by the kind of its slices.
+    """
+    at = data.find(START_CODE[1:])
+    while 0 <= at < len(data) - 4:
+        first = data[at + 3]
+        kind = first & 0x1F if codec == "h264" else first >> 1 & 0x3F
+        if codec == "h264" and kind in (5, 7):
+            return True
+        if codec == "hevc" and (16 <= kind <= 21 or kind == 32):
+            return True
+        if kind in ((1, 2) if codec == "h264" else range(16)):
+            return False
+        at = data.find(START_CODE[1:], at + 3)
+    return False
+
+
 def _codec_seen(data: bytes) -> str | None:
     """The codec whose parameter sets are in ``data``: a VPS of H.265 or an SPS of H.264.
 

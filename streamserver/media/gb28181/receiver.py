@@ -13,6 +13,7 @@ from collections import deque
 from typing import Protocol
 
 from streamserver.core.errors import SourceError
+from streamserver.media.egress import Egress
 from streamserver.media.gb28181.framing import TcpFraming
 from streamserver.media.gb28181.rtp import Reorderer, RtpPacket, SenderChoice, parse_rtp
 
@@ -150,12 +151,16 @@ class TcpReceiver:
         port: where to listen; 0 for any.
         listening: the device connects; False if we do.
         stopping: ends a connection attempt.
+        egress: where we may connect to; ``None`` for everywhere.
 
     Raises:
         SourceError: the port is taken.
     """
 
-    def __init__(self, host: str, port: int, *, listening: bool, stopping: threading.Event) -> None:
+    def __init__(
+        self, host: str, port: int, *, listening: bool, stopping: threading.Event, egress: Egress | None = None
+    ) -> None:
+        self._egress = egress or Egress(None)
         self._listener = _tcp_listener(host, port) if listening else None
         self.port = int(self._listener.getsockname()[1]) if self._listener else (port or _PORT_OF_NOBODY)
         self._stopping = stopping
@@ -175,7 +180,7 @@ class TcpReceiver:
         """Prefers packets of ``ssrc``; connects to ``sender`` where we do not listen.
 
         Raises:
-            SourceError: there is nobody.
+            SourceError: there is nobody, or we may not connect there.
         """
         self._choice = SenderChoice(ssrc)
         if self._listener is None:
@@ -239,7 +244,7 @@ class TcpReceiver:
         reason = "no answer in time"
         while not self._stopping.is_set() and (left_s := deadline - time.monotonic()) > 0:
             try:
-                connection = socket.create_connection(sender, timeout=min(left_s, _CONNECT_TRY_S))
+                connection = self._egress.connect(*sender, min(left_s, _CONNECT_TRY_S))
             except OSError as e:
                 reason = e.strerror or reason
                 self._stopping.wait(_LOOK_AT_STOPPING_S)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from streamserver.core.errors import SourceError
+from streamserver.media.egress import Egress
 from streamserver.media.gb28181.message import MalformedMessage, Request, Response, cut, parse
 
 logger = logging.getLogger(__name__)
@@ -45,18 +46,22 @@ class Remote:
         return host_port(*self.host_port)
 
 
-def look_up(host: str, port: int) -> Remote:
-    """Finds a platform's address, IPv4 before IPv6.
+def look_up(host: str, port: int, egress: Egress) -> Remote:
+    """Finds a platform's address that may be reached, IPv4 before IPv6.
 
     Raises:
-        SourceError: nobody knows this name.
+        SourceError: nobody knows this name, or it leads to where it must not.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as e:
         words = e.strerror if isinstance(e, OSError) and e.strerror else "it is no name"
         raise SourceError(f"the platform's host name '{host}' is not known: {words}") from e
-    family, _, _, _, sockaddr = min(found, key=lambda info: info[0] is not socket.AF_INET)
+    egress.forget()
+    allowed = [info for info in found if egress.allows(str(info[4][0]))]
+    if not allowed:
+        egress.raise_if_refused()
+    family, _, _, _, sockaddr = min(allowed, key=lambda info: info[0] is not socket.AF_INET)
     return Remote(family, sockaddr)
 
 

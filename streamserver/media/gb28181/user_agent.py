@@ -8,6 +8,7 @@ import threading
 
 from streamserver.core.errors import SourceError
 from streamserver.core.gb28181_address import Gb28181Address
+from streamserver.media.egress import Egress
 from streamserver.media.gb28181 import manscdp, writer
 from streamserver.media.gb28181.answering import Answered, response_to
 from streamserver.media.gb28181.dialog import Dialog
@@ -39,6 +40,7 @@ class UserAgent:
         transport: how SIP travels: ``udp``, ``tcp``, or ``auto`` for UDP and, where nobody answers, TCP.
         stopping: once set, whatever waits comes back with a SourceError.
         timing: limits of time.
+        egress: which platforms may be spoken to; ``None`` for all.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class UserAgent:
         transport: str,
         stopping: threading.Event,
         timing: Timing | None = None,
+        egress: Egress | None = None,
     ) -> None:
         self._address = address
         self._ways = _WAYS[transport]
         self._stopping = stopping
         self._timing = timing or Timing()
+        self._egress = egress or Egress(None)
         self._lock = threading.Lock()
         self._remote: Remote | None = None
         self._line: Line | None = None
@@ -130,7 +134,7 @@ class UserAgent:
             line.close()
 
     def _known_remote(self) -> Remote:
-        self._remote = self._remote or look_up(self._address.host, self._address.port)
+        self._remote = self._remote or look_up(self._address.host, self._address.port, self._egress)
         return self._remote
 
     def _register_over(self, way: str) -> None:

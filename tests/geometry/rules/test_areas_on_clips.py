@@ -7,9 +7,8 @@ import pytest
 from streamserver.core.events import Kind
 from streamserver.geometry.rules.areas import AreaRule
 from streamserver.geometry.rules.rule import Polygon, RuleKind, RuleSpec
-from tests.geometry.clip_detections import SIZE_ONE_BY_ONE, one_by_one
-from tests.geometry.counting import backwards, events_of
 from tests.geometry.rules.rule_frames import polygon
+from tests.geometry.walks import six_people
 
 TABLE = polygon((250, 0), (512, 0), (512, 432), (250, 432))
 RIGHT_THIRD = polygon((512, 0), (768, 0), (768, 432), (512, 432))
@@ -20,10 +19,8 @@ def told(include: Polygon, *, interval: int, reverse: bool = False, anchor: str 
     spec = RuleSpec(
         kind=RuleKind.AREA, include=(include,), anchor=anchor, events=EVENTS, dwell_s=3.0, occupancy_above=1
     )
-    found = one_by_one(interval=1 if reverse else interval, min_score=0.1)
-    frames = backwards(found, interval=interval) if reverse else found
-    events = events_of(AreaRule(spec), frames, interval=interval, size_wh=SIZE_ONE_BY_ONE)
-    return Counter(event.kind for event in events)
+    rule = AreaRule(spec)
+    return Counter(event.kind for frame in six_people(interval, reverse=reverse) for event in rule.update(frame))
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])

@@ -66,13 +66,16 @@ def test_entries_and_exits_are_where_the_foot_goes_in_and_clearly_out(
     path: list[tuple[int, int]], include: Polygon
 ) -> None:
     """Against a reading of its own, with distances from many points on the edges."""
+
+    def near(ring: Polygon, at: Any) -> bool:
+        return float(np.min(np.hypot(*(ring - at).T))) <= band_px(50, HEIGHT)
+
     ring = np.concatenate([np.linspace(a, b, 2001) for a, b in zip(include, np.roll(include, -1, axis=0), strict=True)])
     expected, inside = [], False
     for x, y in path:
         at = np.clip((x, y), 0, SIZE_WH)
         held = bool(points_in_polygon([at], include)[0])
-        gap = 0.0 if held else float(np.min(np.hypot(*(ring - at).T)))
-        before, inside = inside, held or (inside and gap <= band_px(50, HEIGHT))
+        before, inside = inside, held or (inside and near(ring, at))
         expected.append([Kind.ENTER if inside else Kind.LEAVE] if before != inside else [])
     assert kinds(events_of(area(include=(include,)), list(path))) == expected
 

@@ -10,8 +10,8 @@ from streamserver.geometry.lines import PointXy
 from streamserver.geometry.rules.crossing import CrossingRule
 from streamserver.geometry.rules.flow import FlowRule
 from streamserver.geometry.rules.rule import Rule, RuleKind, RuleSpec
-from tests.geometry.clip_detections import SIZE_BOTTLES, bottles
-from tests.geometry.counting import across, events_of
+from tests.geometry.counting import across
+from tests.geometry.walks import arms
 
 LINES: list[tuple[PointXy, PointXy]] = [((0, y), (640, y)) for y in (90, 180, 270)] + [
     ((x, 0), (x, 360)) for x in (120, 320)
@@ -20,8 +20,7 @@ CORNER = np.array([(0, 0), (400, 0), (400, 180), (0, 180)], dtype=np.float64)
 
 
 def told(rule: Rule, interval: int) -> list[Kind]:
-    found = bottles(interval=interval)
-    return [event.kind for event in events_of(rule, found, interval=interval, size_wh=SIZE_BOTTLES, fps=30)]
+    return [event.kind for frame in arms(interval) for event in rule.update(frame)]
 
 
 @pytest.mark.parametrize("interval", [1, 3, 5])

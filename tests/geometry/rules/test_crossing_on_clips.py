@@ -7,10 +7,10 @@ import pytest
 from streamserver.core.arrays import Detections
 from streamserver.geometry.rules.crossing import CrossingRule
 from tests import assets
-from tests.geometry.clip_detections import one_by_one
-from tests.geometry.counting import SIZES_WH, across, backwards, events_of, moving, people, pictures, ways
+from tests.geometry.counting import SIZES_WH, across, events_of, moving, people, pictures, ways
+from tests.geometry.walks import six_people
 
-ONE_BY_ONE, CARS, BOTTLES = "one-by-one-person-detection.mp4", "car-detection.mp4", "bottle-detection.mp4"
+CARS, BOTTLES = "car-detection.mp4", "bottle-detection.mp4"
 RIGHTWARD = across((580, 0), (580, 431), direction_xy=(100, 0))
 
 
@@ -21,16 +21,16 @@ def bottles() -> list[tuple[int, Detections]]:
 
 @pytest.mark.parametrize("interval", [1, 3, 5])
 def test_six_people_go_out_to_the_right_along_the_arrow(interval: int) -> None:
-    found = one_by_one(interval=interval, min_score=0.1)
-    events = events_of(CrossingRule(RIGHTWARD), found, interval=interval, size_wh=SIZES_WH[ONE_BY_ONE])
+    rule = CrossingRule(RIGHTWARD)
+    events = [event for frame in six_people(interval) for event in rule.update(frame)]
     assert ways(events) == (6, 0)
     assert len({event.track_id for event in events}) == 6
 
 
 @pytest.mark.parametrize("interval", [1, 3, 5])
 def test_backwards_the_six_come_against_the_arrow(interval: int) -> None:
-    found = backwards(one_by_one(interval=1, min_score=0.1), interval=interval)
-    events = events_of(CrossingRule(RIGHTWARD), found, interval=interval, size_wh=SIZES_WH[ONE_BY_ONE])
+    rule = CrossingRule(RIGHTWARD)
+    events = [event for frame in six_people(interval, reverse=True) for event in rule.update(frame)]
     assert ways(events) == (0, 6)
 
 

@@ -16,9 +16,8 @@ from streamserver.core.events import Kind, RuleEvent
 from streamserver.geometry.rules.flow import FlowRule
 from streamserver.geometry.rules.rule import Conditions, RuleFrame, RuleKind, RuleSpec
 from streamserver.geometry.rules.weekly import WeeklySchedule
-from tests.geometry.clip_detections import SIZE_ONE_BY_ONE, one_by_one
-from tests.geometry.counting import backwards, events_of
 from tests.geometry.counting import ways as counted
+from tests.geometry.walks import six_people
 
 SIZE = (640, 360)
 WIDE, TALL = 40.0, 100.0
@@ -252,9 +251,8 @@ def test_many_short_tracks_leave_no_memory(areas: Any) -> None:
 
 def clip_flow(*areas: Any, interval: int, back: bool = False, first: int = 0) -> tuple[int, int]:
     """In and out of the clip with six people, from what yolox_nano finds in it."""
-    found = one_by_one(interval=1 if back else interval, min_score=0.1)
-    frames = backwards(found, interval=interval) if back else found
-    return counted(events_of(rule(*areas, first=first), frames, interval=interval, size_wh=SIZE_ONE_BY_ONE))
+    one = rule(*areas, first=first)
+    return counted(event for frame in six_people(interval, reverse=back) for event in one.update(frame))
 
 
 @pytest.mark.parametrize("interval", [3, 5])

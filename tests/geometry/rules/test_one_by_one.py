@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,26 +15,36 @@ from streamserver.geometry.tracking.byte_tracker import ByteTracker, ByteTrackOp
 from tests.geometry.clip_detections import SIZE_ONE_BY_ONE, one_by_one
 
 
+@cache
+def tracked(interval: int, threshold: float) -> tuple[RuleFrame, ...]:
+    """The clip's frames, with the tracker set as samples set it."""
+    options = ByteTrackOptions(track_thresh=threshold, high_thresh=threshold, track_buffer=round(50 / interval))
+    tracker = ByteTracker(options, itertools.count(1).__next__)
+    frames = []
+    for step, (frame_id, detections) in enumerate(one_by_one(interval=interval, min_score=threshold / 2)):
+        seen = tracker.update(detections, SIZE_ONE_BY_ONE)
+        frames.append(
+            RuleFrame(
+                step=step,
+                clock_s=frame_id / 10,
+                timestamp_us=frame_id * 100_000,
+                size_wh=SIZE_ONE_BY_ONE,
+                detections=seen,
+                identities=seen.track_ids,
+            )
+        )
+    return tuple(frames)
+
+
 def alarms(*, interval: int = 3, threshold: float = 0.5, x: int = 580, **keys: Any) -> list[int]:
-    """The frames with alarms for the line (x, 0)-(x, 431), with the tracker set as samples set it."""
+    """The frames with alarms for the line (x, 0)-(x, 431)."""
     times = [{"time_start": "00 00 00", "time_end": "23 59 59"}]
     line = [{"left": x, "top": 0}, {"left": x, "top": 431}]
     entry = {"type": 1, "mode": "cross", "areas": [line], "classes": [0], "times": times} | keys
     one = ObjectFilter(parse_filter(entry, "filters[0]"))
-    options = ByteTrackOptions(track_thresh=threshold, high_thresh=threshold, track_buffer=round(50 / interval))
-    tracker = ByteTracker(options, itertools.count(1).__next__)
     found = []
-    for step, (frame_id, detections) in enumerate(one_by_one(interval=interval, min_score=threshold / 2)):
-        tracked = tracker.update(detections, SIZE_ONE_BY_ONE)
-        frame = RuleFrame(
-            step=step,
-            clock_s=frame_id / 10,
-            timestamp_us=frame_id * 100_000,
-            size_wh=SIZE_ONE_BY_ONE,
-            detections=tracked,
-            identities=tracked.track_ids,
-        )
-        found += [frame_id] * int(one.passing(frame).mask.sum())
+    for frame in tracked(interval, threshold):
+        found += [frame.step * interval] * int(one.passing(frame).mask.sum())
     return found
 
 

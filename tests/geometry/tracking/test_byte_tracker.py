@@ -3,11 +3,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import lap
 import numpy as np
 import pytest
 
 from streamserver.core.arrays import Detections
-from streamserver.geometry.tracking.byte_tracker import ByteTracker, ByteTrackOptions
+from streamserver.geometry.tracking.byte_tracker import ByteTracker, ByteTrackOptions, _match
 from tests.geometry.clip_detections import SIZE_ONE_BY_ONE, one_by_one
 
 SIZE = (800, 600)
@@ -213,3 +214,15 @@ def test_six_people_of_a_real_clip_are_six_tracks(interval: int) -> None:
     frames = one_by_one(interval=interval, min_score=0.25)
     seen = [tracker.update(detections, SIZE_ONE_BY_ONE).track_ids for _, detections in frames]
     assert set(np.concatenate(seen).tolist()) == {1, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("crowd", [0.05, 0.2, 0.6, 1.0])
+def test_where_nobody_has_a_choice_the_pairs_are_those_of_the_solver(crowd: float) -> None:
+    random = np.random.default_rng(5)
+    for _ in range(300):
+        shape = random.integers(1, 9, 2)
+        distance = np.where(random.random(shape) < crowd, random.random(shape), 1.0)
+        distance.flat[0] = random.choice([0.7, distance.flat[0]])
+        _, partner, _ = lap.lapjv(distance, extend_cost=True, cost_limit=0.7)
+        expected = [(row, column) for row, column in enumerate(partner.tolist()) if column >= 0]
+        assert list(zip(*_match(distance, cost_limit=0.7).tolist(), strict=True)) == expected

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from streamserver.geometry.tracking.linker import FORGET_S, LONGEST_S, Linker
+from streamserver.geometry.tracking.linker import FORGET_S, LONGEST_S, Linker, _Track
 
 SIZE_WH = (800, 600)
 Centers = Mapping[int, tuple[float, float]]
@@ -168,3 +168,20 @@ def test_a_hundred_thousand_tracks_of_one_frame_leave_nothing(
     for step in range(500, 802):
         linker.update(step * seconds_per_frame, none, np.zeros((0, 4)), none, SIZE_WH)
     assert len(linker) == 0
+
+
+def test_the_velocity_is_a_mean_over_the_time_that_has_passed() -> None:
+    """The formula written with arrays: the same but for the last digit, for exp may be rounded otherwise there."""
+    random = np.random.default_rng(6)
+    track = _Track(1, 0, [0.0, 0.0, 10.0, 20.0], 0.0, 0)
+    place, velocity, last_s = np.zeros(2), np.zeros(2), 0.0
+    for frame in range(1, 200):
+        clock_s = last_s + float(random.choice([0.0, 0.04, 0.2, 1.7]))
+        box = random.uniform(0, 1000, 4)
+        passed_s = clock_s - last_s
+        if passed_s > 0:
+            weight = max(1 / (track.moves + 1), -np.expm1(-passed_s / 0.7))
+            velocity = velocity + weight * ((box[:2] - place) / passed_s - velocity)
+        track.move(box.tolist(), clock_s, frame)
+        place, last_s = box[:2], clock_s
+        np.testing.assert_allclose(track.velocity_xy, velocity, rtol=1e-12)

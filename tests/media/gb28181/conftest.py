@@ -1,7 +1,8 @@
-"""Clips for the simulator: a real one as it is, and a part of it as H.265."""
+"""Clips for the simulator: the beginning of a real one as it is, and a part of it as H.265."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +24,17 @@ class Recorded:
     images_bgr: Sequence[ImageBgr]
 
 
-def _recorded(path: Path) -> Recorded:
+def _recorded(path: Path, *, limit: int | None = None) -> Recorded:
     with av.open(str(path)) as container:
-        images = [frame.to_ndarray(format="bgr24", threads=1) for frame in container.decode(video=0)]
-    return Recorded(read_clip(path), images)
+        frames = itertools.islice(container.decode(video=0), limit)
+        images = [frame.to_ndarray(format="bgr24", threads=1) for frame in frames]
+    return Recorded(read_clip(path, limit=limit), images)
 
 
 @pytest.fixture(scope="session")
 def h264() -> Recorded:
-    return _recorded(clip("car-detection.mp4"))
+    """Twenty seconds with a key frame every 60 pictures."""
+    return _recorded(clip("car-detection.mp4"), limit=250)
 
 
 @pytest.fixture(scope="session")

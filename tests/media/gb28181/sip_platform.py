@@ -21,8 +21,7 @@ class Platform:
         self.brain = brain or friendly
         self.seen: list[Request | Response] = []
         self._news = threading.Condition()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket, self._deaf = _udp_alone()
         self._socket.settimeout(0.1)
         self.port = int(self._socket.getsockname()[1])
         self._client: tuple[str, int] | None = None
@@ -38,7 +37,7 @@ class Platform:
     def wait_for(self, wanted: Callable[[Request | Response], bool], count: int = 1) -> Request | Response:
         """The last of so many messages of this kind, once they have come."""
         with self._news:
-            assert self._news.wait_for(lambda: sum(map(wanted, self.seen)) >= count, 40), "it did not come"
+            assert self._news.wait_for(lambda: sum(map(wanted, self.seen)) >= count, 60), "it did not come"
             return [message for message in self.seen if wanted(message)][count - 1]
 
     def requests(self, method: str) -> list[Request]:
@@ -71,6 +70,22 @@ class Platform:
         self._closing.set()
         self._thread.join()
         self._socket.close()
+        self._deaf.close()
+
+
+def _udp_alone() -> tuple[socket.socket, socket.socket]:
+    """A UDP socket, and the TCP port of the same number, which refuses connections as long as it is held."""
+    while True:
+        deaf = socket.socket()
+        deaf.bind(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(deaf.getsockname())
+        except OSError:  # somebody has this one
+            deaf.close()
+            udp.close()
+        else:
+            return udp, deaf
 
 
 def answer(request: Request, status: int, phrase: str, *extra: tuple[str, str], body: bytes = b"") -> Response:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.media.servers import free_port
+from tests.servers.ports import free_port
 
 _SCENARIOS = Path(__file__).with_name("scenarios")
 _SIPP = shutil.which("sipp")
@@ -29,12 +30,12 @@ class Sipp:
     """
 
     def __init__(self, scenario: str, folder: Path, *, calls: int = 2, transport: str = "udp") -> None:
-        self.port = free_port()
+        self.port = free_port(socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
         self._errors, self._messages = folder / "sipp.errors", folder / "sipp.messages"
         path = folder / f"{scenario}.xml"
         path.write_text(_with_parts(_SCENARIOS / f"{scenario}.xml"))
         command = [str(_SIPP), "-sf", str(path), "-m", str(calls), "-i", "127.0.0.1", "-p", str(self.port)]
-        command += ["-t", f"{transport[0]}1", "-nostdin", "-timeout", "60s", "-timeout_error"]
+        command += ["-t", f"{transport[0]}1", "-nostdin", "-timeout", "120s", "-timeout_error"]
         command += ["-trace_err", "-error_file", str(self._errors), "-trace_msg", "-message_file", str(self._messages)]
         with (folder / "sipp.out").open("wb") as out:
             self._process = subprocess.Popen(
@@ -44,12 +45,12 @@ class Sipp:
 
     def finish(self) -> None:
         """Waits until all calls are over; every one of them must have gone as the scenario says."""
-        code = self._process.wait(60)
+        code = self._process.wait(130)
         assert code == 0, self._errors.read_text("latin-1") if self._errors.exists() else f"sipp ended with {code}"
 
     def wait_for(self, first_line: str, count: int = 1) -> None:
         """Until so many messages whose first line begins so have gone either way."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self._messages.read_text("latin-1").count(f"\n{first_line}") < count:
             assert self._process.poll() is None, "sipp has ended"
             assert time.monotonic() < deadline, f"SIPp does not see {first_line}"
@@ -63,7 +64,7 @@ class Sipp:
         self._process.wait()
 
     def _wait_until_it_listens(self, transport: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not _listens(self.port, transport):
             assert self._process.poll() is None, "sipp did not start"
             assert time.monotonic() < deadline, "sipp does not listen"

@@ -8,6 +8,7 @@ import pytest
 
 from streamserver.core.errors import SourceError
 from streamserver.core.source_monitor import SourceMonitor
+from streamserver.media.gate import GateSpec
 from streamserver.media.gb28181.connection import Decoding
 from streamserver.media.gb28181.decoding import AvDecoding
 from streamserver.media.gb28181.opencv_decoding import OpenCvDecoding
@@ -79,3 +80,19 @@ def test_pictures_are_due_when_the_stream_says(h264: Recorded) -> None:
         halves.append(("h264", Piece(unit.data[100:], "h264", None)))
     times = [decoded.time_s for decoded in AvDecoding(SourceMonitor().broken).pictures(iter(halves))]
     assert times == [pytest.approx(unit.pts / 90_000) for unit in h264.clip.units[:20]]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_behind_a_gate_the_pictures_are_those_of_full_decoding(codec: str, h264: Recorded, hevc: Recorded) -> None:
+    recorded = h264 if codec == "h264" else hevc
+    monitor = SourceMonitor()
+    count = len(recorded.clip.units)
+    decoding = AvDecoding(monitor.broken, gate=GateSpec(hold_s=1.0), monitor=monitor)
+    given = list(decoding.pictures(iter(pieces(recorded, codec, count))))
+    numbers = [decoded.moment.number for decoded in given if decoded.moment]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == len(given) > 0
+    for decoded, number in zip(given, numbers, strict=True):
+        assert np.array_equal(decoded.picture.bgr, recorded.images_bgr[number])
+    assert monitor.report().gate in ("open", "idle")
+    assert monitor.report().broken == 0

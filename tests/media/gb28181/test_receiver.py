@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import itertools
 import socket
 import struct
@@ -11,11 +12,23 @@ import pytest
 
 from streamserver.core.errors import SourceError
 from streamserver.media.gb28181.receiver import Receiver, TcpReceiver, UdpReceiver
-from streamserver.media.gb28181.rtp import RtpPacket
+from streamserver.media.gb28181.rtp import Reorderer, RtpPacket, SenderChoice
+from tests.servers.ports import free_port
 
 HOST = "127.0.0.1"
 PATIENCE = 300
 """Waits of 0.1 s until a test gives up."""
+
+
+@pytest.fixture
+def however_slow_we_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No packet is taken for lost, and no sender for silent, because a busy machine lets the test wait."""
+    parts = {
+        "Reorderer": functools.partial(Reorderer, patience_s=60.0),
+        "SenderChoice": functools.partial(SenderChoice, silence_s=60.0),
+    }
+    for name, part in parts.items():
+        monkeypatch.setattr(f"streamserver.media.gb28181.receiver.{name}", part)
 
 
 def rtp(number: int, ssrc: int = 7) -> bytes:
@@ -36,6 +49,7 @@ def taken(receiver: Receiver, count: int, meanwhile: Callable[[], None] = lambda
     raise AssertionError(f"only {len(packets)} packets came")
 
 
+@pytest.mark.usefixtures("however_slow_we_send")
 def test_udp_is_taken_on_an_even_port_and_control_packets_on_the_next_are_thrown_away() -> None:
     receiver = UdpReceiver(HOST, 0)
     assert receiver.port % 2 == 0
@@ -62,6 +76,7 @@ def test_what_comes_before_the_answer_is_kept() -> None:
     receiver.close()
 
 
+@pytest.mark.usefixtures("however_slow_we_send")
 def test_another_call_that_sends_to_our_port_has_no_turn_between_our_pictures() -> None:
     receiver = UdpReceiver(HOST, 0)
     receiver.expect(7, sender=(HOST, 1))
@@ -88,7 +103,9 @@ def test_datagrams_that_nobody_takes_do_not_pile_up_even_if_they_are_empty(monke
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(1000):
             sender.sendto(b"", (HOST, receiver.port))
+        deadline = time.monotonic() + 60
         while len(receiver._backlog) < 39:
+            assert time.monotonic() < deadline, f"{len(receiver._backlog)} datagrams wait"
             time.sleep(0.01)
         assert len(receiver._backlog) <= 40
         numbers = itertools.count()
@@ -97,7 +114,7 @@ def test_datagrams_that_nobody_takes_do_not_pile_up_even_if_they_are_empty(monke
 
 
 def test_a_port_that_is_taken_is_named_with_the_cure() -> None:
-    first = UdpReceiver(HOST, 0)
+    first = UdpReceiver(HOST, free_port(socket.SOCK_DGRAM))
     with pytest.raises(SourceError, match=f"the media port {first.port}/UDP cannot be taken.*localmediaport"):
         UdpReceiver(HOST, first.port)
     first.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +17,14 @@ from streamserver.media.gb28181.dialog import Dialog
 from streamserver.media.gb28181.endpoint import Timing
 from streamserver.media.gb28181.sdp import Offer
 from streamserver.media.gb28181.user_agent import BYE_REASON, UserAgent
+from tests.media.gb28181.agents import Impatient, noticed_ringing
 from tests.media.gb28181.sipp import Sipp, needs_sipp
 
 pytestmark = needs_sipp
 
 SERVER, CHANNEL, US, PASSWORD = "34020000002000000001", "34020000001320000001", "34020000004000000001", "a:b@c#d"
 BEGIN, END = datetime.fromtimestamp(1698133927, UTC), datetime.fromtimestamp(1698135715, UTC)
-IMPATIENT = Timing(answer_s=2.0, ringing_s=2.4)
+TIMING = Timing(answer_s=60.0, ringing_s=120.0, probe_s=60.0, goodbye_s=30.0)
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def agents() -> Iterator[Callable[..., UserAgent]]:
     """Makes user agents, and closes them."""
     made: list[UserAgent] = []
 
-    def make(port: int, *, password: str = PASSWORD, playback: bool = False, **options: object) -> UserAgent:
+    def make(
+        port: int, *, password: str = PASSWORD, playback: bool = False, inviting: Timing = TIMING, **options: object
+    ) -> UserAgent:
         address = Gb28181Address(
             server_id=SERVER,
             password=password,
@@ -43,8 +47,8 @@ def agents() -> Iterator[Callable[..., UserAgent]]:
             end=END if playback else None,
             playback=playback,
         )
-        arguments = {"transport": "udp", "stopping": threading.Event(), **options}
-        made.append(UserAgent(address, **arguments))  # type: ignore[arg-type]
+        arguments = {"transport": "udp", "stopping": threading.Event(), "timing": TIMING, **options}
+        made.append(Impatient(address, inviting=inviting, **arguments))
         return made[-1]
 
     yield make
@@ -65,7 +69,7 @@ def offer(*, playback: bool = False, transport: str = "udp") -> Offer:
 
 
 def until_ended(dialog: Dialog) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while dialog.ended is None:
         assert time.monotonic() < deadline, "the dialog did not end"
         time.sleep(0.01)
@@ -129,19 +133,21 @@ def test_a_wrong_password_has_its_own_reason_which_does_not_show_it(
 
 
 @pytest.mark.parametrize(
-    ("scenario", "reason"),
+    ("scenario", "patience_s", "reason"),
     [
-        ("forbidden", "the platform forbids the stream (403 Forbidden)"),
-        ("busy", "the device is busy (486 Busy Here)"),
-        ("silent", "the platform did not answer within 2 s when it was asked for the stream"),
-        ("ringing", "the platform only said '180 Ringing' for 2 s when it was asked for the stream"),
+        ("forbidden", 60.0, "the platform forbids the stream (403 Forbidden)"),
+        ("busy", 60.0, "the device is busy (486 Busy Here)"),
+        ("silent", 2.0, "the platform did not answer within 2 s when it was asked for the stream"),
+        ("ringing", 5.0, "the platform only said '180 Ringing' for 5 s when it was asked for the stream"),
     ],
+    ids=["forbidden", "busy", "silent", "ringing"],
 )
 def test_a_stream_that_is_not_to_be_had_says_why(
-    agents: Callable[..., UserAgent], tmp_path: Path, scenario: str, reason: str
+    agents: Callable[..., UserAgent], tmp_path: Path, scenario: str, patience_s: float, reason: str
 ) -> None:
     with Sipp(scenario, tmp_path) as platform:
-        agent = agents(platform.port, timing=IMPATIENT)
+        inviting = dataclasses.replace(TIMING, answer_s=patience_s, ringing_s=patience_s + 0.4)
+        agent = agents(platform.port, inviting=inviting)
         with pytest.raises(SourceError) as caught:
             agent.invite(offer())
         assert caught.value.message == reason
@@ -149,18 +155,14 @@ def test_a_stream_that_is_not_to_be_had_says_why(
         platform.finish()
 
 
-def _stop_once_it_rings(platform: Sipp, stopping: threading.Event) -> None:
-    platform.wait_for("SIP/2.0 180")
-    time.sleep(0.5)
-    stopping.set()
-
-
-def test_a_stream_that_is_stopped_while_it_rings_is_cancelled(agents: Callable[..., UserAgent], tmp_path: Path) -> None:
-    stopping = threading.Event()
+def test_a_stream_that_is_stopped_while_it_rings_is_cancelled(
+    agents: Callable[..., UserAgent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping, rings = threading.Event(), noticed_ringing(monkeypatch)
     with Sipp("ringing", tmp_path) as platform:
         agent = agents(platform.port, stopping=stopping)
         agent.register()
-        watching = threading.Thread(target=_stop_once_it_rings, args=(platform, stopping))
+        watching = threading.Thread(target=lambda: rings.wait(60) and stopping.set())
         watching.start()
         with pytest.raises(SourceError, match="is being stopped"):
             agent.invite(offer())

@@ -1,0 +1,142 @@
+"""Models on a real Triton, which is killed, frozen and made to fail: as sessions, and for tasks of a real server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from streamserver.core.errors import DeviceError, ModelError, ModelNotFoundError
+from streamserver.core.model_address import ModelAddress
+from streamserver.core.settings import Settings
+from streamserver.models.inspect import inspect
+from streamserver.models.store import ModelStore
+from streamserver.runtime.session import Session, TensorSpec, open_session
+from tests import assets
+from tests.e2e.harness import Ledger, Server, ledger, server, task, wait_for
+from tests.e2e.test_as_a_user import copy_project
+from tests.runtime.test_remote import Patience
+from tests.servers.triton import TritonServer
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    with TritonServer(tmp_path_factory.mktemp("triton"), assets.model("yolox_nano.onnx")) as one:
+        yield one
+
+
+def connect(
+    triton: TritonServer, patience: Patience | None = None, *, model: str = "double", timeout_s: float = 30.0
+) -> Session:
+    address = ModelAddress.from_text(triton.address(model))
+    return open_session(dataclasses.replace(address, timeout_s=timeout_s, waiting=patience))
+
+
+@pytest.mark.parametrize(
+    ("model", "onnx", "dtype"),
+    [("double", "float", np.float32), ("half", "float16", np.float16)],
+    ids=["float32", "float16"],
+)
+def test_models_tell_what_they_take_and_run(triton: TritonServer, model: str, onnx: str, dtype: npt.DTypeLike) -> None:
+    session = connect(triton, model=model)
+    assert session.inputs == (TensorSpec("x", (None, 3), f"tensor({onnx})"),)
+    assert session.best_batch == 8
+    x = np.arange(60, dtype=dtype).reshape(20, 3)  # more than the server takes in one request
+    (doubles,) = session.run({"x": x})
+    np.testing.assert_array_equal(doubles, 2 * x)
+    assert doubles.dtype == dtype
+
+
+def test_it_is_inspected_like_a_file(triton: TritonServer) -> None:
+    report = inspect(ModelStore(Settings()), triton.address("yolox"))
+    assert report.suggestions[0].element == "yolox"
+    assert report.element_file(report.suggestions[0])["configure"]["model_path"] == triton.address("yolox")
+    assert "input     images [any, 3, 416, 416] float32" in report.to_text()
+
+
+@pytest.mark.parametrize("model", ["triple", "double/versions/7"])
+def test_what_it_does_not_have_is_not_found(triton: TritonServer, model: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="the server has no such model"):
+        connect(triton, model=model)
+
+
+def test_a_model_that_raises_and_one_that_changes_are_told_apart(triton: TritonServer) -> None:
+    session = connect(triton, Patience())
+    x = np.ones((1, 3), np.float32)
+    try:
+        triton.mode("raise")
+        with pytest.raises(DeviceError, match="the model fails there"):
+            session.run({"x": x})
+        triton.mode("shape")
+        with pytest.raises(ModelError, match=r"output 'y' is \[any, 3\] of FP32, got \[1, 7\] of FP32"):
+            session.run({"x": x})
+    finally:
+        triton.mode("well")
+    assert session.run({"x": x})[0].tolist() == [[2, 2, 2]]
+
+
+def test_a_server_that_freezes_costs_no_frame(triton: TritonServer) -> None:
+    patience = Patience()
+    session = connect(triton, patience, timeout_s=1.0)
+    patience.reasons.clear()
+    triton.freeze()
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            answers = thread.submit(lambda: [session.run({"x": np.full((1, 3), i, np.float32)}) for i in range(5)])
+            wait_for(lambda: patience.reasons, "it is waited for")
+        finally:
+            triton.thaw()
+        assert [float(one[0][0, 0]) for one in answers.result(120)] == [0, 2, 4, 6, 8]
+    assert patience.reasons[0].startswith("it does not answer in time")
+
+
+def test_tasks_get_the_same_alarms_from_it_and_lose_none_while_it_is_away(triton: TritonServer, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    environment = {"STREAMSERVER_MODELS": str(triton.weights.parent)}
+    with ledger() as receiver, server(tmp_path / "state", project=project, environment=environment) as one:
+        expected = alarms_of(one, receiver, "file")
+        assert len(expected) == 6
+        element = project / "samples" / "tripwire" / "config" / "yolox_group.json"
+        content = json.loads(element.read_text())
+        content["configure"]["model_path"] = triton.address("yolox")
+        element.write_text(json.dumps(content))
+        triton.mode("slow")
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                alarms = thread.submit(alarms_of, one, receiver, "remote")
+                restart_in_mid_run(triton, one, "remote")  # here: a server dies with the thread that started it
+                assert alarms.result() == expected
+            finally:
+                triton.mode("well")
+        status = one.query("remote")
+        assert (status["Detector"], status["Restarts"]) == (f"yolox on oip+grpc://127.0.0.1:{triton.port}", 0)
+
+
+def alarms_of(one: Server, receiver: Ledger, task_id: str) -> list[Any]:
+    """What a task reports of the clip until it has ended."""
+    clip = str(assets.clip("one-by-one-person-detection.mp4"))
+    body = task(task_id, clip, receiver.url, line=(580, 0, 580, 431), interval=5, extend={"Fps": -1})
+    assert one.create(body) == {"Code": 0, "Msg": "success"}
+    events = one.wait_finished(task_id)["Events"]
+    reports = receiver.reports(task_id)
+    assert len(reports) == events, receiver.counts()
+    return sorted([r["FrameIndex"], [event["Box"] for event in r["AnalyzeEvents"]]] for r in reports)
+
+
+def restart_in_mid_run(triton: TritonServer, one: Server, task_id: str) -> None:
+    """Kills the server at work, and starts it again once the task says that it waits."""
+    wait_for(lambda: one.query(task_id).get("Frames", 0) > 5, "frames are processed", lambda: one.query(task_id))
+    triton.stop()
+    waits = f"waiting for {triton.address('yolox')}: it is not to be reached, or not ready"
+    wait_for(lambda: one.query(task_id).get("Detector") == waits, "it waits", lambda: one.query(task_id))
+    triton.mode("well")
+    triton.start()
