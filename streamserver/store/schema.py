@@ -22,6 +22,7 @@ DATABASE = "tasks.sqlite"
 WRITES = "writes"
 
 _CONNECTIONS = 16
+"""At most, and as many as stay open: who comes in a burst waits for one, which takes less than opening its own."""
 
 _metadata = sa.MetaData()
 
@@ -162,7 +163,9 @@ def make_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
     They are ``BEGIN``, or ``BEGIN IMMEDIATE`` with the execution option ``immediate=True``: a transaction that reads
     first and writes then must hold the write lock from its start, or it fails when another process wrote between.
     """
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.QueuePool, pool_size=_CONNECTIONS)
+    engine = sa.create_engine(
+        "sqlite://", creator=connect, poolclass=sa.pool.QueuePool, pool_size=_CONNECTIONS, max_overflow=0
+    )
     sa.event.listen(engine, "begin", _begin)
     return engine
 

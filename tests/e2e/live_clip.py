@@ -29,10 +29,10 @@ _LINE, _TO_THE_RIGHT, _INTERVAL = (580, 0, 580, 431), (60, 0), 3
 _LATE_FRAMES = 60
 """So many more frames must have been analysed once the last was sent: the count that we see may be a little old."""
 
-_LEAST_AHEAD, _MOST_AHEAD = _INTERVAL, 24
+_LEAST_AHEAD, _MOST_AHEAD = _INTERVAL, 3 * _INTERVAL
 """The camera is no more frames ahead of what the engine has told, which it does twice a second: so many are lost at
-most while the machine stands still. Once some were left out it waits for each that is analysed, and dares more little
-by little: a person is lost with a dozen.
+most while the machine stands still, and a person is lost with a dozen. Once some were left out it waits for each that
+is analysed, and dares more little by little.
 """
 
 _PAUSE_S = 3.0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.assets import model
 from tests.e2e.harness import ledger, server, wait_for
-from tests.e2e.live_clip import IN_THREE, PATIENT, WHOLE, pieces_of, play_through
+from tests.e2e.live_clip import IN_THREE, PATIENT, pieces_of, play_through
 from tests.e2e.test_main_job import assert_pictures_show_the_person
 
 pytestmark = pytest.mark.e2e
@@ -23,24 +22,12 @@ FPS = (2, 50)
 def test_six_cross_the_line_of_a_live_stream_also_when_its_camera_dies_twice(tmp_path: Path) -> None:
     weights = model("yolox_nano.onnx")
     environment = {"STREAMSERVER_MODELS": str(weights.parent), **PATIENT}
-    with (
-        ledger() as receiver,
-        server(tmp_path / "state", environment=environment) as one,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        piece, *pieces = pieces_of(tmp_path, (*WHOLE, *IN_THREE))
-        runs = [
-            pool.submit(play_through, one, name, receiver.url, shown, fps=FPS)
-            for name, shown in (("whole", [piece]), ("in three", pieces))
-        ]
-        whole, in_three = (run.result() for run in runs)
-        assert (whole["Reconnects"], in_three["Reconnects"]) == (0, 2)
-        for status in (whole, in_three):
-            assert status["Events"] == PEOPLE, status
-            assert (status["Restarts"], status["Stream"].split()[:2]) == (0, ["h264", "768x432"])
-            task_id = status["TaskID"]
-            wait_for(lambda t=task_id: len(receiver.reports(t)) >= PEOPLE, task_id, receiver.counts)
-            reports = receiver.reports(task_id)
-            assert [event["Type"] for report in reports for event in report["AnalyzeEvents"]] == [1] * PEOPLE
-            assert_pictures_show_the_person(reports[-1], weights)
+    with ledger() as receiver, server(tmp_path / "state", environment=environment) as one:
+        status = play_through(one, "in three", receiver.url, pieces_of(tmp_path, IN_THREE), fps=FPS)
+        assert (status["Reconnects"], status["Events"], status["Restarts"]) == (2, PEOPLE, 0), status
+        assert status["Stream"].split()[:2] == ["h264", "768x432"]
+        wait_for(lambda: len(receiver.reports("in three")) >= PEOPLE, "all are delivered", receiver.counts)
+        reports = receiver.reports("in three")
+        assert [event["Type"] for report in reports for event in report["AnalyzeEvents"]] == [1] * PEOPLE
+        assert_pictures_show_the_person(reports[-1], weights)
         assert set(receiver.counts().values()) == {1}
