@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,11 @@ def copied() -> list[str]:
 
 def variables() -> dict[str, str]:
     return dict(pair.split("=", 1) for rest in of_kind("ENV") for pair in shlex.split(rest))
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_what_the_image_copies_exists_and_is_not_ignored() -> None:
@@ -82,7 +88,8 @@ def test_a_plain_copy_of_what_the_image_holds_runs_and_is_healthy(scheme: str, t
             shutil.copytree(PROJECT_DIR / source, root / source, ignore=shutil.ignore_patterns(HALF_WRITTEN))
         else:
             shutil.copy(PROJECT_DIR / source, root)
-    environment = os.environ | variables() | {"STREAMSERVER_PORT": str(free_port()), "PYTHONDONTWRITEBYTECODE": "1"}
+    port = free_port()
+    environment = os.environ | variables() | {"STREAMSERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
     environment["STREAMSERVER_NURSERIES"] = "false"
     for name in ("STREAMSERVER_STATE_DIR", "STREAMSERVER_MODEL_CACHE"):
         environment[name] = str(tmp_path / variables()[name].lstrip("/"))
@@ -101,6 +108,7 @@ def test_a_plain_copy_of_what_the_image_holds_runs_and_is_healthy(scheme: str, t
         process = subprocess.Popen([sys.executable, "start.py"], cwd=root, env=environment, stdout=out, stderr=out)
     with process:
         try:
+            wait_until(lambda: listens(port), "it listens")  # each question after its health starts a Python
             wait_until(is_healthy, "it is healthy")
             process.terminate()
             assert process.wait() == 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 _COUNTED = ("RssAnon:", "RssShmem:")
+_LOOKS = 3
+"""So often a process is looked at whose threads end meanwhile: their children are those of another thread then."""
+
 _KIB = 1024
 _MB = 1_000_000
 
@@ -24,13 +27,24 @@ def family(pid: int) -> list[int]:
 
 def _children(pid: int) -> list[int]:
     """Children by the threads that started them; none where the kernel does not tell."""
-    found: list[int] = []
+    found: dict[int, None] = {}
+    for _ in range(_LOOKS):
+        has_ended = False
+        for thread in _threads(pid):
+            try:
+                found |= dict.fromkeys(map(int, (thread / "children").read_text().split()))
+            except OSError:  # it ended meanwhile, or a kernel without these files
+                has_ended = True
+        if not has_ended:
+            break
+    return list(found)
+
+
+def _threads(pid: int) -> list[Path]:
     try:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (thread / "children").read_text().split())
-    except OSError:  # a process or thread that ended meanwhile, or a kernel without these files
-        pass
-    return found
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
 
 
 def _resident_bytes(pid: int) -> int:

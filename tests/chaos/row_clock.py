@@ -92,7 +92,7 @@ class _Trial:
         """After each step alarms are still raised and delivered, by the same processes."""
         port = wait_client(self._server, _TASK)
         before, restarts = self._server.processes(), self._restarts()
-        self._feeder.start(port, pause_s=0.02)
+        self._feeder.start(port, pause_s=0.05)
         for step in steps:
             self._set(step)
             self._feeder.wait_promised(5)

@@ -11,7 +11,7 @@ from tests.chaos.campaign import PATIENCE_S, Campaign
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.old_files import damage, wait_backed_up, write_old_state
 from tests.chaos.receivers import Receivers
-from tests.chaos.world import fast_clip
+from tests.chaos.world import FEW_FRAMES, fast_clip
 from tests.e2e.harness import Server, wait_for
 
 ORDER = 20
@@ -99,7 +99,9 @@ def live(
     context.say(f"armed: {', '.join(f'{name}@{at}' for name, at in points)}")
     with Receivers(2) as several:
         server = Server(folder / "state", project=context.project, environment=ENVIRONMENT | arm(counts, points))
-        campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE), patience_s=patience_s)
+        campaign = Campaign(
+            server, several, fast_clip(context.folder, times=_PACE, rate=FEW_FRAMES), patience_s=patience_s
+        )
         with campaign.serving():
             campaign.create("counted", loops=_COUNTED_LOOPS)
             campaign.create("endless")
@@ -140,7 +142,7 @@ def live_migrating(context: Context, folder: Path, at: int) -> tuple[int, int, l
         server = Server(
             folder / "state", project=context.project, environment=ENVIRONMENT | arm(folder / "points", points)
         )
-        campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE))
+        campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE, rate=FEW_FRAMES))
         write_old_state(server.state_dir, campaign)
         with campaign.serving():
             campaign.settle()
@@ -154,7 +156,7 @@ def live_restoring(context: Context, folder: Path, at: int) -> tuple[int, int, l
     context.say(f"armed: {RESTORE}@{at}")
     with Receivers(2) as several:
         server = Server(folder / "state", project=context.project, environment=ENVIRONMENT)
-        campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE))
+        campaign = Campaign(server, several, fast_clip(context.folder, times=_PACE, rate=FEW_FRAMES))
         with campaign.serving():
             _prepare_restoring(campaign)
         damage(campaign)

@@ -16,7 +16,7 @@ PASS = "100 %"
 ORDER = 40
 
 _FULL_ALARMS, _FULL_TASKS = 500, 50
-_NO_ENGINES = {"STREAMSERVER_CLIENT_PORT_BASE": "65535"}
+_NO_ENGINES = {"STREAMSERVER_CLIENT_PORT_BASE": "65535", "STREAMSERVER_NURSERIES": "false"}
 """Only the answers of web count here, and one port is not enough for tasks to run."""
 
 _NOBODY = "http://127.0.0.1:9/"

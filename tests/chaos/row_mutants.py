@@ -13,7 +13,7 @@ from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.mutants import Mutant, RottenMutantError, breed
 from tests.chaos.receivers import Receivers
 from tests.chaos.targets import Role
-from tests.chaos.world import fast_clip
+from tests.chaos.world import FEW_FRAMES, fast_clip
 from tests.e2e.harness import Server
 
 ORDER = 30
@@ -126,7 +126,7 @@ def _row(name: str, context: Context) -> Outcome:
 
 def _campaign(context: Context, several: Receivers, *, patience_s: float = _PATIENCE_S) -> Campaign:
     server = Server(context.folder / "state", project=context.project, environment=row_kills.ENVIRONMENT)
-    clip = fast_clip(context.folder, times=_PACE)
+    clip = fast_clip(context.folder, times=_PACE, rate=FEW_FRAMES)
     return Campaign(server, several, clip, patience_s=patience_s, arrival_s=ARRIVAL_S)
 
 

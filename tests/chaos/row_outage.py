@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.chaos.context import Context, Outcome, judged
-from tests.chaos.world import Mode, Receivers, alarm_task, fast_clip, raised, receivers, wait_running
+from tests.chaos.world import FEW_FRAMES, Mode, Receivers, alarm_task, fast_clip, raised, receivers, wait_running
 from tests.e2e.harness import PATIENCE_S, Server, server, wait_for
 
 FAULT = "all receivers down 10 min (time may be scaled)"
@@ -37,7 +37,7 @@ def measure(context: Context, lasting_s: Mapping[str, int], *, tasks: int, timed
     """Outages of so many seconds, one after another; unless ``timed``, how long things take is not judged."""
     complaints: list[str] = []
     figures: list[str] = []
-    film = fast_clip(context.folder / "clip", times=PACE)
+    film = fast_clip(context.folder / "clip", times=PACE, rate=FEW_FRAMES)
     with receivers(2) as several, server(context.folder / "state", project=context.project) as running:
         names = [f"task {number}" for number in range(tasks)]
         for name in names:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from tests.chaos.context import Context, Outcome, judged
 from tests.chaos.world import (
+    FEW_FRAMES,
     Mode,
     Receiver,
     Receivers,
@@ -63,7 +64,7 @@ def measure(
     """Faults one after another, each twice for ``bad_s`` seconds; without ``p95_s`` no delay is too long."""
     complaints: list[str] = []
     figures: list[str] = []
-    film = fast_clip(context.folder / "clip", times=PACE)
+    film = fast_clip(context.folder / "clip", times=PACE, rate=FEW_FRAMES)
     with server(context.folder / "state", project=context.project) as running:
         for number, (what, spoil) in enumerate(faults.items()):
             context.say(f"receivers: one of three: {what}")

@@ -1,4 +1,4 @@
-"""The harness at the size of a test: twenty kills, six fail-points, and one server that breaks its promise."""
+"""The harness at the size of a test: ten kills, six fail-points, and one server that breaks its promise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.context import Context
 from tests.chaos.receivers import receivers
 from tests.chaos.row_mutants import ACKNOWLEDGE_FIRST, trial
-from tests.chaos.world import fast_clip
+from tests.chaos.world import FEW_FRAMES, fast_clip
 from tests.e2e.harness import PROJECT, Server, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -39,11 +39,11 @@ def context(tmp_path: Path) -> Context:
     return Context(tmp_path, seed)
 
 
-def test_twenty_kills_lose_no_task_and_no_alarm_and_leave_nothing_behind(context: Context) -> None:
+def test_ten_kills_lose_no_task_and_no_alarm_and_leave_nothing_behind(context: Context) -> None:
     with receivers(2) as several:
         server = Server(context.folder / "state", environment=row_kills.ENVIRONMENT)
-        campaign = Campaign(server, several, fast_clip(context.folder, times=8))
-        outcome = row_kills.strike(context, campaign, kills=20, p95_s=None, second_kill=0.6)
+        campaign = Campaign(server, several, fast_clip(context.folder, times=8, rate=FEW_FRAMES))
+        outcome = row_kills.strike(context, campaign, kills=10, p95_s=None, second_kill=0.6)
     assert outcome.passed, (outcome.figure, outcome.complaints)
 
 

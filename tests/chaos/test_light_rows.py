@@ -12,7 +12,8 @@ from tests.chaos.context import Context
 from tests.chaos.row_churn import _compare, _Look
 
 
-def test_a_few_tasks_come_back_after_a_reboot(tmp_path: Path) -> None:
+def test_a_few_tasks_come_back_after_a_reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_reboot, "_ASK_EVERY_S", 0.2)  # how long answers take is not judged here
     outcome = row_reboot.run(Context(tmp_path, seed=1, size=0.01))
     slow = [line for line in outcome.complaints if "answers took" in line or "were up after" in line]
     assert set(outcome.complaints) <= set(slow), "only the times may suffer from a busy machine"

@@ -27,6 +27,7 @@ from tests.e2e.harness import PATIENCE_S, Server, task, wait_for
 
 __all__ = [
     "ALARMS_A_LOOP",
+    "FEW_FRAMES",
     "MIDDLE",
     "SIZE_WH",
     "TARGET_SIZE",
@@ -62,48 +63,51 @@ TARGET_SIZE = {"MinDetect": 5, "MaxDetect": 80}
 
 ALARMS_A_LOOP = 3
 
+FEW_FRAMES = 6
+"""A rate at which the tracker still follows every walker: half the work where frames are not what is tried."""
+
 _GONE_PATIENCE_S = 20.0
 """Time that a killed process may take to leave /proc on a busy machine."""
 
 
-def clip(folder: Path) -> Path:
-    """The walkers of the demo's clip (15 s at 12 frames a second), smaller, in ``folder``."""
-    path = folder / "walkers.mp4"
+def clip(folder: Path, *, rate: int = demo_clip.FPS) -> Path:
+    """The walkers of the demo's clip (15 s at ``rate`` frames a second), smaller, in ``folder``."""
+    path = folder / f"walkers_{rate}.mp4"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_drawn())
+        path.write_bytes(_drawn(rate))
     return path
 
 
 @cache
-def _drawn() -> bytes:
+def _drawn(rate: int) -> bytes:
     """The clip, drawn once for all tests of a process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "walkers.mp4"
-        _draw(path)
+        _draw(path, rate)
         return path.read_bytes()
 
 
-def _draw(path: Path) -> None:
+def _draw(path: Path, rate: int) -> None:
     width, height = demo_clip.SIZE_WH
     ground = np.full((height, width, 3), 130, dtype=np.uint8)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=demo_clip.FPS)
+        stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height = SIZE_WH
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = 500_000
-        for index in range(demo_clip.FPS * _SECONDS):
-            picture = demo_clip.draw_picture(ground, index / demo_clip.FPS)
+        for index in range(rate * _SECONDS):
+            picture = demo_clip.draw_picture(ground, index / rate)
             small = cv2.resize(picture, SIZE_WH, interpolation=cv2.INTER_AREA)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(small, format="bgr24")))
         container.mux(stream.encode(None))
 
 
-def fast_clip(folder: Path, *, times: int) -> Path:
+def fast_clip(folder: Path, *, times: int, rate: int = demo_clip.FPS) -> Path:
     """The same pictures at ``times`` the pace: a loop of 15 / ``times`` seconds, whatever the machine's speed."""
-    path = folder / f"walkers_{times}x.mp4"
+    path = folder / f"walkers_{rate}_{times}x.mp4"
     if not path.exists():
-        _hasten(clip(folder), path, times)
+        _hasten(clip(folder, rate=rate), path, times)
     return path
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.assets import clip
 from tests.business.support import receiver
+from tests.chaos.world import FEW_FRAMES, clip
 from tests.cli.conftest import Guarded, run_cli
 from tests.e2e.harness import PROJECT, free_port, ledger, task
 
@@ -25,8 +25,8 @@ def body(task_id: str, *, stream: str = _NOBODY) -> str:
     return json.dumps(task(task_id, stream, "http://127.0.0.1:1/", line=(10, 10, 20, 20)))
 
 
-def test_a_task_lives_from_create_to_delete(guarded: Guarded) -> None:
-    film = str(clip("bottle-detection.mp4"))
+def test_a_task_lives_from_create_to_delete(guarded: Guarded, tmp_path: Path) -> None:
+    film = str(clip(tmp_path, rate=FEW_FRAMES))
     with ledger() as receiver:
         made = guarded.cli(
             "tasks", "create", "--id", "film", "--stream", film, "--type", "6", "--report", receiver.url, "--wait"

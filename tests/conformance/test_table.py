@@ -14,7 +14,7 @@ from tests.assets import model
 from tests.conformance.table import REFUSED, SOPHGO_SAMPLES, Bench, run_graph_file
 from tests.graph.test_real_graphs import GRAPH_FILES
 
-FRAMES, CHANNELS = 8, 2
+FRAMES, CHANNELS = 6, 2
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,13 +63,18 @@ def weights_for(
     if made is not None:
         return made
     try:
-        path = ModelStore(settings).resolve(model_path).path
+        path = _store(settings).resolve(model_path).path
     except ModelNotFoundError:
         made = _made(element, Path(model_path).stem, folder)
         if made is None:
             raise
         return made
     return Weights(path, False, path.name)
+
+
+@functools.cache
+def _store(settings: Settings) -> ModelStore:
+    return ModelStore(settings)
 
 
 def _made(element: str, name: str, folder: Path) -> Weights | None:
@@ -81,13 +87,14 @@ def _made(element: str, name: str, folder: Path) -> Weights | None:
 
 def characters_of(settings: Settings) -> list[str]:
     """The alphabet of the text reader that stands in for PP-OCR, as written into its file."""
-    path = ModelStore(settings).resolve("ch_PP-OCRv3_rec_fp32_1b_320.bmodel").path
+    path = _store(settings).resolve("ch_PP-OCRv3_rec_fp32_1b_320.bmodel").path
     import onnx
 
     properties = {item.key: item.value for item in onnx.load(str(path)).metadata_props}
     return str(properties["character"]).splitlines()
 
 
+@functools.cache
 def output_width(path: Path) -> int:
     """How many numbers a feature extractor gives."""
     width = open_session(path, device="cpu").outputs[0].shape[-1]

@@ -218,14 +218,11 @@ class Server:
         """Pid -> command line of every process of this server, found by its state folder in the environment."""
         marker = f"STREAMSERVER_STATE_DIR={self.state_dir}".encode()
         found = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                if marker in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
+        for name in filter(str.isdigit, os.listdir("/proc")):  # of some hundreds, and often: nothing dear here
+            with suppress(OSError):
+                environment = _content(f"/proc/{name}/environ")
+                if marker in environment and marker in environment.split(b"\0"):
+                    found[int(name)] = _content(f"/proc/{name}/cmdline").replace(b"\0", b" ").decode()
         return found
 
     def pids(self, word: str) -> list[int]:
@@ -253,6 +250,11 @@ class Server:
             for pid in self.processes():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
 
 
 @contextmanager
@@ -284,7 +286,7 @@ def wait_for(
     while (waited_s := time.monotonic() - start) < patience_s:
         if condition():
             return time.monotonic() - start
-        time.sleep(min(0.2, max(0.05, waited_s / 20)))  # each look costs the server that it asks some milliseconds
+        time.sleep(min(0.5, max(0.05, waited_s / 20)))  # each look costs the server that it asks some milliseconds
     raise AssertionError(f"not within {patience_s:.0f} s: {what}; {show()}")
 
 

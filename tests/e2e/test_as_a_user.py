@@ -82,8 +82,11 @@ def copy_project(target: Path) -> Path:
     for name in names.stdout.splitlines():
         source = PROJECT / name
         if source.is_file() and not name.startswith("tests/"):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
+            compiled = source.parent.glob(f"__pycache__/{source.stem}.*.pyc") if source.suffix == ".py" else ()
+            for file in (source, *compiled):  # or each of its processes would compile all that it imports
+                copy = target / file.relative_to(PROJECT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, copy)
     return target
 
 

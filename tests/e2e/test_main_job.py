@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamserver.geometry.boxes import iou_matrix
-from streamserver.models.detector import load_detector
+from streamserver.models.detector import Detector, load_detector
 from tests.assets import clip, model
 from tests.e2e.harness import ledger, server, task
 
@@ -69,8 +69,9 @@ def test_people_are_counted_at_the_line_by_direction_and_bottles_raise_nothing(t
         first, second = told["in"][::2], told["in"][1::2]
         assert [seen(report) for report in first] == [seen(report) for report in told["out"]]
         assert [seen(report) for report in second] == [seen(report) for report in told["out"]]
+        detector = load_detector(weights, family="yolox", device="cpu")
         for report in first:
-            assert_pictures_show_the_person(report, weights)
+            assert_pictures_show_the_person(report, detector)
 
 
 def told_as(direction: str, reports: list[dict]) -> list[dict]:  # type: ignore[type-arg]
@@ -87,7 +88,7 @@ def seen(report: dict) -> object:  # type: ignore[type-arg]
     return report["FrameIndex"], report["SceneImageBase64"], boxes
 
 
-def assert_pictures_show_the_person(report: dict, weights: Path) -> None:  # type: ignore[type-arg]
+def assert_pictures_show_the_person(report: dict, detector: Detector) -> None:  # type: ignore[type-arg]
     """The scene, looked at afresh, has a person where the report's box says; the crop opens and is a part of it."""
     scene = decode(report["SceneImageBase64"])
     assert scene.shape == (432, 768, 3)
@@ -96,7 +97,6 @@ def assert_pictures_show_the_person(report: dict, weights: Path) -> None:  # typ
         assert 20 < crop.shape[0] <= 432 and 20 < crop.shape[1] <= 768
         box = event["Box"]
         reported = np.array([[box["LeftTopX"], box["LeftTopY"], box["RightBtmX"], box["RightBtmY"]]], np.float32)
-        detector = load_detector(weights, family="yolox", device="cpu")
         found = detector.look(scene, min_scores=np.full(80, 0.1, np.float32), iou_threshold=0.5).detections
         people = found.select(found.class_ids == 0)
         assert iou_matrix(reported, people.boxes_xyxy).max(initial=0.0) > 0.5

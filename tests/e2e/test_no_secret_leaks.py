@@ -326,8 +326,16 @@ def look_at_everything(one: Server, names: list[str], evidence: Evidence) -> Non
         evidence.seen[f"log of {name}"] = raw(one, "/task/log", {"TaskID": name, "lines": 2000})
         evidence.seen[f"text of {name}"] = fetch(one, f"/task/log?format=text&lines=2000&TaskID={name}")
         assert " engine " in evidence.seen[f"text of {name}"] and " client " in evidence.seen[f"text of {name}"]
-    holders = _look_at_files(one.state_dir, evidence)
-    assert {"demo.json", "request.json"} <= {path.name for path in holders} <= MAY_HOLD
+    holders: set[str] = set()
+
+    def only_known() -> bool:
+        """Whether none but these hold any: a file that is being replaced has another name until then."""
+        holders.clear()
+        holders.update(path.name for path in _look_at_files(one.state_dir, evidence))
+        return holders <= MAY_HOLD
+
+    wait_for(only_known, "no other file holds any", lambda: holders - MAY_HOLD)
+    assert {"demo.json", "request.json"} <= holders
     for name in names:
         evidence.seen[f"delete of {name}"] = raw(one, "/task/delete", {"TaskID": name})
     wait_for(lambda: not one.pids("streamserver.worker"), "the engines have ended")
@@ -336,7 +344,7 @@ def look_at_everything(one: Server, names: list[str], evidence: Evidence) -> Non
 def _look_at_files(state: Path, evidence: Evidence) -> list[Path]:
     """Adds what may not hold a password: all that others can read, and all logs; returns what holds one."""
     holders = []
-    for path in state.rglob("*"):
+    for path in _files(state):
         try:
             if not stat.S_ISREG(path.lstat().st_mode):
                 continue
@@ -349,6 +357,12 @@ def _look_at_files(state: Path, evidence: Evidence) -> list[Path]:
         elif evidence.leaks(text):
             holders.append(path)
     return holders
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All that is in the folder; folders may go meanwhile."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
 
 
 def _is_private(path: Path) -> bool:

@@ -6,11 +6,13 @@ import http.client
 import socket
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 
 from streamserver.vision.codec import encode_jpeg
+from tests.chaos.world import MIDDLE, TARGET_SIZE, clip
 from tests.e2e.harness import PATIENCE_S, free_port, ledger, server, task, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -18,8 +20,8 @@ CALM = {"STREAMSERVER_STALLED_AFTER_S": "600"}
 """Nobody is missed who has posted all that he has."""
 
 
-def jpegs(clip: Path) -> list[bytes]:
-    capture = cv2.VideoCapture(str(clip))
+def jpegs(path: Path) -> list[bytes]:
+    capture = cv2.VideoCapture(str(path))
     found = []
     while True:
         there, image = capture.read()
@@ -41,10 +43,11 @@ def post(connection: http.client.HTTPConnection, picture: bytes) -> int:
     return answer.status
 
 
-def test_alarms_of_posted_pictures_are_those_of_the_clip(tmp_path: Path, walkers: Path) -> None:
+def test_alarms_of_posted_pictures_are_those_of_the_clip(tmp_path: Path) -> None:
+    walkers = clip(tmp_path)
     pictures = jpegs(walkers)
     port = free_port()
-    crossing = {"line": (320, 0, 320, 360), "extend": {"Detector": "motion", "Fps": -1}}
+    crossing: dict[str, Any] = {"line": MIDDLE, "extend": {"Detector": "motion", "Fps": -1}, "TargetSize": TARGET_SIZE}
     with ledger() as receiver, server(tmp_path / "state", environment=CALM) as one:
         assert one.create(task("file", str(walkers), receiver.url, **crossing))["Code"] == 0
         assert one.create(task("posted", f"base64://127.0.0.1:{port}/gate", receiver.url, **crossing))["Code"] == 0

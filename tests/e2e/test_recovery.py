@@ -11,17 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.world import ALARMS_A_LOOP, alarm_task, clip, fast_clip
-from tests.e2e.harness import Server, ledger, server, wait_for
+from tests.e2e.harness import Ledger, Server, ledger, server, wait_for
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_after_a_restart_running_tasks_run_again_and_finished_ones_stay_finished(
-    tmp_path: Path, signal_number: int
-) -> None:
+def test_after_a_restart_running_tasks_run_again_and_finished_ones_stay_finished(tmp_path: Path) -> None:
     with ledger() as receiver:
-        always = alarm_task("always", fast_clip(tmp_path, times=6), [receiver.url], fps=12)
+        always = alarm_task("always", fast_clip(tmp_path, times=4), [receiver.url], fps=12, interval=2)
         one = Server(tmp_path / "state")
         one.start()
         try:
@@ -29,21 +26,27 @@ def test_after_a_restart_running_tasks_run_again_and_finished_ones_stay_finished
             assert one.create(once)["Code"] == 0
             assert one.create(always)["Code"] == 0
             one.wait_state("once", "FINISHED")
-            one.wait_state("always", "RUNNING")
             wait_for(lambda: len(receiver.reports("once")) == ALARMS_A_LOOP, "the file's alarms came")
-            one.stop(signal_number)
-            wait_for(lambda: not one.processes(), "nothing stays behind", one.processes)
-            one.start()
-            one.wait_state("always", "RUNNING")
-            before = len(receiver.reports("always"))
-            wait_for(lambda: len(receiver.reports("always")) > before, "alarms flow again", lambda: one.query("always"))
-            listed = {row["TaskID"]: row["Status"] for row in one.post("/task/list", {})["Result"]}
-            assert listed == {"once": 0, "always": 1}
-            assert one.query("once")["State"] == "FINISHED"
-            assert len(receiver.reports("once")) == ALARMS_A_LOOP
+            for signal_number in (signal.SIGTERM, signal.SIGKILL):
+                one.wait_state("always", "RUNNING")
+                one.stop(signal_number)
+                wait_for(lambda: not one.processes(), "nothing stays behind", one.processes)
+                one.start()
+                one.wait_state("always", "RUNNING")
+                wait_for_one_more(one, receiver, "always")
+                listed = {row["TaskID"]: row["Status"] for row in one.post("/task/list", {})["Result"]}
+                assert listed == {"once": 0, "always": 1}, signal_number
+                assert one.query("once")["State"] == "FINISHED"
+                assert len(receiver.reports("once")) == ALARMS_A_LOOP
         finally:
             one.stop()
             one.wait_gone()
+
+
+def wait_for_one_more(one: Server, receiver: Ledger, task_id: str) -> None:
+    """Waits until another alarm of the task came."""
+    before = len(receiver.reports(task_id))
+    wait_for(lambda: len(receiver.reports(task_id)) > before, "alarms flow again", lambda: one.query(task_id))
 
 
 def test_alarms_wait_for_a_receiver_that_is_down_even_when_the_task_has_ended(tmp_path: Path) -> None:

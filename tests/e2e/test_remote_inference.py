@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -103,8 +105,9 @@ def test_tasks_get_the_same_alarms_from_it_and_lose_none_while_it_is_away(triton
     project = copy_project(tmp_path / "project")
     environment = {"STREAMSERVER_MODELS": str(triton.weights.parent)}
     with ledger() as receiver, server(tmp_path / "state", project=project, environment=environment) as one:
-        expected = alarms_of(one, receiver, "file")
-        assert len(expected) == 6
+        clip = beginning(assets.clip("one-by-one-person-detection.mp4"), tmp_path / "clip.mp4", frames=500)
+        expected = alarms_of(one, receiver, "file", clip)
+        assert len(expected) == 2
         element = project / "samples" / "tripwire" / "config" / "yolox_group.json"
         content = json.loads(element.read_text())
         content["configure"]["model_path"] = triton.address("yolox")
@@ -112,7 +115,7 @@ def test_tasks_get_the_same_alarms_from_it_and_lose_none_while_it_is_away(triton
         triton.mode("slow")
         with ThreadPoolExecutor(1) as thread:
             try:
-                alarms = thread.submit(alarms_of, one, receiver, "remote")
+                alarms = thread.submit(alarms_of, one, receiver, "remote", clip)
                 restart_in_mid_run(triton, one, "remote")  # here: a server dies with the thread that started it
                 assert alarms.result() == expected
             finally:
@@ -121,10 +124,19 @@ def test_tasks_get_the_same_alarms_from_it_and_lose_none_while_it_is_away(triton
         assert (status["Detector"], status["Restarts"]) == (f"yolox on oip+grpc://127.0.0.1:{triton.port}", 0)
 
 
-def alarms_of(one: Server, receiver: Ledger, task_id: str) -> list[Any]:
+def beginning(source: Path, target: Path, *, frames: int) -> Path:
+    """The first so many pictures of a clip, as they are."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in itertools.islice(old.demux(old.streams.video[0]), frames):
+            packet.stream = stream
+            new.mux(packet)
+    return target
+
+
+def alarms_of(one: Server, receiver: Ledger, task_id: str, clip: Path) -> list[Any]:
     """What a task reports of the clip until it has ended."""
-    clip = str(assets.clip("one-by-one-person-detection.mp4"))
-    body = task(task_id, clip, receiver.url, line=(580, 0, 580, 431), interval=5, extend={"Fps": -1})
+    body = task(task_id, str(clip), receiver.url, line=(580, 0, 580, 431), interval=5, extend={"Fps": -1})
     assert one.create(body) == {"Code": 0, "Msg": "success"}
     events = one.wait_finished(task_id)["Events"]
     reports = receiver.reports(task_id)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.world import MIDDLE, TARGET_SIZE, fast_clip
 from tests.e2e.harness import Ledger, Server, ledger, server, task, wait_for
 
 pytestmark = pytest.mark.e2e
-MIDDLE = (320, 0, 320, 360)
-NEAR = [{"X": 200, "Y": 280}, {"X": 440, "Y": 280}, {"X": 440, "Y": 350}, {"X": 200, "Y": 350}]
+NEAR = [{"X": 50, "Y": 70}, {"X": 110, "Y": 70}, {"X": 110, "Y": 87}, {"X": 50, "Y": 87}]
 """Where the two who go to the right set their feet, and the third does not."""
 
 TRIPWIRE, INTRUSION = 1, 6
@@ -28,13 +28,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Le
 
 def body(task_id: str, walkers: Path, url: str, *, loops: int) -> dict[str, Any]:
     """A line in the middle, told both ways; an area; and once more the line, looked at less often and told one way."""
-    extend = {"Detector": "motion", "Loop": loops, "Fps": -1}
+    extend = {"Detector": "motion", "Loop": loops}
     values: tuple[dict[str, Any], ...] = (
         {"line": MIDDLE, "direction": (60, 0), "extend": {**extend, "Direction": "both"}},
         {"type_": INTRUSION, "extend": {"Events": ["enter"]}, "DetectInfos": [{"TripWire": None, "HotArea": NEAR}]},
         {"line": MIDDLE, "direction": (60, 0), "interval": 3},
     )
-    tasks = [task(task_id, str(walkers), url, **one) for one in values]
+    tasks = [task(task_id, str(walkers), url, TargetSize=TARGET_SIZE, **one) for one in values]
     return tasks[0] | {"Algorithm": [one["Algorithm"][0] for one in tasks]}
 
 
@@ -46,10 +46,10 @@ def engine_log(one: Server, task_id: str) -> str:
 
 
 def test_each_algorithm_raises_its_own_alarms_and_equal_ones_share_what_finds_and_follows(
-    house: tuple[Server, Ledger], walkers: Path
+    house: tuple[Server, Ledger], tmp_path: Path
 ) -> None:
     one, receiver = house
-    assert one.create(body("once", walkers, receiver.url, loops=1))["Code"] == 0
+    assert one.create(body("once", fast_clip(tmp_path, times=4), receiver.url, loops=1))["Code"] == 0
     status = one.wait_finished("once")
     assert [algorithm["Events"] for algorithm in status["Algorithms"]] == [3, 2, 2]
     assert [algorithm["Path"] for algorithm in status["Algorithms"]] == [f"/flask_test/{i}" for i in range(3)]
@@ -63,9 +63,9 @@ def test_each_algorithm_raises_its_own_alarms_and_equal_ones_share_what_finds_an
     assert "also for channel 2" not in log
 
 
-def test_an_update_parts_algorithms_that_share_and_both_go_on(house: tuple[Server, Ledger], walkers: Path) -> None:
+def test_an_update_parts_algorithms_that_share_and_both_go_on(house: tuple[Server, Ledger], tmp_path: Path) -> None:
     one, receiver = house
-    content = body("loops", walkers, receiver.url, loops=0)
+    content = body("loops", fast_clip(tmp_path, times=6), receiver.url, loops=0)
     assert one.create(content)["Code"] == 0
 
     def alarms() -> list[int]:

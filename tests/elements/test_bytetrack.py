@@ -16,6 +16,7 @@ from streamserver.core.settings import Settings
 from streamserver.elements.bytetrack import ELEMENT, ByteTrack
 from streamserver.engine.element import ElementContext
 from streamserver.engine.frame import Frame, Picture
+from tests.searching import examples
 
 PERSON = [100, 100, 140, 200]
 
@@ -140,7 +141,7 @@ BOXES = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(steps=st.lists(st.tuples(st.integers(0, 2), BOXES, st.booleans()), max_size=20), agnostic=st.booleans())
 def test_nothing_is_invented_and_no_number_is_shared_between_channels_or_runs(steps: Any, agnostic: bool) -> None:
     element = make(agnostic=agnostic, correct_box=False)

@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from streamserver.vision.codec import decode_jpeg
 from tests.e2e.harness import wait_for
-from tests.servers.clips import frame_number, make_clip
+from tests.servers.clips import Clip, frame_number, make_clip
 from tests.servers.nginx import NginxServer
 from tests.servers.ports import free_port
 from tests.servers.rtsp import RtspServer
@@ -26,6 +26,13 @@ from tests.worker.tasks import DECODE, environment, write_task
 PASSWORD = "p@ss:w/ö?#%!"
 H264 = {"enc_fmt": "h264_bm", "pix_fmt": "I420"}
 PATIENCE_S = 60.0
+FPS = 5
+"""The clip takes 50 seconds: no two pictures that arrive one behind the other lie a whole round apart."""
+
+
+def the_clip() -> Clip:
+    """What is shown; as long as its pictures' numbers reach."""
+    return make_clip(seconds=10)
 
 
 class Engine:
@@ -53,10 +60,9 @@ class Engine:
 
 @contextmanager
 def engine(folder: Path, *outputs: dict[str, Any]) -> Iterator[Engine]:
-    """A running graph with an ``encode`` for each of ``outputs``, one behind the other; 10 frames a second."""
+    """A running graph with an ``encode`` for each of ``outputs``, one behind the other."""
     folder.mkdir(exist_ok=True)
-    clip = make_clip()
-    write_task(folder, clip.path, [DECODE, *(("encode", output) for output in outputs)], fps=10, loop_num=0)
+    write_task(folder, the_clip().path, [DECODE, *(("encode", output) for output in outputs)], fps=FPS, loop_num=0)
     command = [sys.executable, "-m", "streamserver.worker", "--demo_config_path=demo.json"]
     with (folder / "engine.out").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=log)
@@ -79,8 +85,8 @@ def assert_shows_the_clip(pictures: list[np.ndarray]) -> None:  # type: ignore[t
     """Whole pictures of the clip, in order and none of them twice; a busy machine may leave some out."""
     assert {picture.shape for picture in pictures} == {(240, 320, 3)}
     numbers = np.array([frame_number(picture) for picture in pictures])
-    steps = np.diff(numbers) % make_clip().frames
-    assert steps.min() >= 1 and steps.sum() < make_clip().frames, numbers
+    steps = np.diff(numbers) % the_clip().frames
+    assert steps.min() >= 1 and steps.sum() < the_clip().frames, numbers
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamserver.core.arrays import Detections
@@ -16,6 +16,7 @@ from streamserver.core.settings import Settings
 from streamserver.elements.filter import ELEMENT, Filter
 from streamserver.engine.element import ElementContext
 from streamserver.engine.frame import Frame, Picture
+from tests.searching import examples
 
 ALL_DAY = [{"time_start": "00 00 00", "time_end": "23 59 59"}]
 LINE = [{"left": 100, "top": 0}, {"left": 100, "top": 600}]
@@ -240,6 +241,7 @@ ROWS = st.lists(
 )
 
 
+@settings(max_examples=examples(40))
 @given(
     frames=st.lists(ROWS, max_size=8),
     filters=st.lists(

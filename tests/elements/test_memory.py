@@ -1,4 +1,4 @@
-"""What elements remember does not grow with the frames they have seen: things come and go, 100,000 frames long."""
+"""What elements remember does not grow with the frames they have seen: things come and go, 24,000 frames long."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from streamserver.elements.distributor import Distributor
 from streamserver.elements.filter import Filter
 from streamserver.engine.element import Element, ElementContext
 from streamserver.engine.frame import Frame
+from tests.searching import SEARCHING
 
-FRAMES = 100_000
+FRAMES = 400_000 if SEARCHING else 24_000
+"""Enough that what is forgotten to be forgotten is seen: half of them are compared with the other half."""
 
 TRACED = 2_000
 """Of these at the end, all memory of the process is watched; of the others, what hangs on the element."""

@@ -32,6 +32,7 @@ from tests.elements.poses import Out, frame, make
 from tests.engine.elements import frames_in
 from tests.models import yolo_files
 from tests.models.pose_networks import answers_always, names_strongest_joint
+from tests.searching import examples
 
 ACTIONS = ("wave", "jump", "sit", "fall")
 KEYS: dict[str, Any] = {
@@ -128,7 +129,7 @@ def test_a_window_is_held_until_it_is_full_and_all_of_it_gets_the_action(tmp_pat
     element.close()
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", "skipped", "break", "empty", "end"])), max_size=40))
 def test_every_frame_leaves_once_and_in_order_whatever_comes(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str]]

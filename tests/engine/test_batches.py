@@ -20,6 +20,7 @@ from streamserver.engine.frame import Frame
 from streamserver.engine.node import Node, Output
 from streamserver.graph.model import Graph
 from tests.engine.elements import Worker, channel, element_class, frames_in, graph_of, make_runner
+from tests.searching import examples
 
 
 class SkippableWorker(Worker):
@@ -103,7 +104,7 @@ def outcome(plan: Plan, batch: int) -> dict[int, list[Any]]:
     return came
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(plan=PLANS)
 def test_what_comes_out_is_what_comes_out_one_by_one(plan: Plan) -> None:
     assert outcome(plan, plan.batch) == outcome(plan, 1)

@@ -23,6 +23,7 @@ from streamserver.engine.frame import Frame
 from streamserver.graph.model import Graph
 from tests.engine.elements import channel, frames_in, graph_of, make_runner
 from tests.engine.test_runner import PATIENCE_S, Background, wait_for
+from tests.searching import examples
 
 CLASSES = ("car", "person", "tree")
 SIZE = (4, 2)
@@ -171,7 +172,7 @@ def check_inner_parts(plan: Plan, whole: Frame) -> None:
     assert all([one.label for one in part.recognitions] == [label] for part in whole.sub_frames)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=PLANS)
 def test_every_frame_comes_out_once_and_in_order_with_its_parts(plan: Plan, names_file: Path) -> None:
     into: list[Any] = []

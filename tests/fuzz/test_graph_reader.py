@@ -20,6 +20,7 @@ from streamserver.graph.read import read_graphs, survey_graphs
 from streamserver.graph.rewrite import write_graphs
 from tests.assets import graphs_dir
 from tests.fuzz.changes import changed
+from tests.searching import examples
 
 
 @functools.cache
@@ -34,7 +35,7 @@ def _find(config: Path, text: str) -> Path:
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 def test_a_spoilt_graph_is_read_or_refused_with_its_place(data: st.DataObject) -> None:
     original = data.draw(st.sampled_from(_graph_files()))
     with tempfile.TemporaryDirectory() as folder:
@@ -56,7 +57,7 @@ def _normalise(graph: Any, path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 def test_a_spoilt_element_file_is_read_or_refused_with_its_place(data: st.DataObject) -> None:
     original = data.draw(st.sampled_from(_graph_files()))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,7 @@
-"""2,000 spoilt graphs and element files; ``python -m bench.fuzz_graphs`` runs every one of them that can be built."""
+"""800 spoilt graphs and element files, ``PROPERTY_TESTS=search`` spoils 4,000.
+
+``python -m bench.fuzz_graphs`` runs every one of them that can be built.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ from tests.elements.receiver import Receiver
 from tests.fuzz.bases import make_bases
 from tests.fuzz.cases import Base, run_cases
 from tests.fuzz.mutations import mutate
+from tests.searching import SEARCHING
 
-CASES, RUN_EVERY = 2000, 4
-SLICES = 4
+CASES = 4000 if SEARCHING else 800
+RUN_EVERY = 4
+SLICES = 2
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from streamserver.core.rule_options import condition_options, rule_options
 from streamserver.core.strict_json import parse_object
 from streamserver.core.update_requests import merged, parse_update
 from tests.fuzz.changes import JSON, changed
+from tests.searching import examples
 
 _MAX_BYTES = 1_000_000
 _EXTEND: dict[str, Any] = {
@@ -65,7 +66,7 @@ def _text(value: Any) -> bytes:
 
 
 @given(st.sampled_from(_CREATES).flatmap(changed))
-@settings(max_examples=300)
+@settings(max_examples=examples(120))
 def test_a_spoilt_create_is_refused_with_a_path_or_stays_what_it_is(body: Any) -> None:
     if _refusal(_create, _text(body)):
         return
@@ -99,7 +100,7 @@ _OTHERS: dict[str, tuple[Callable[[bytes], object], Any]] = {
 
 @pytest.mark.parametrize("kind", _OTHERS)
 @given(data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 def test_every_other_request_is_refused_with_a_path_or_accepted(kind: str, data: st.DataObject) -> None:
     parse, good = _OTHERS[kind]
     assert not _refusal(parse, _text(good))
@@ -107,7 +108,7 @@ def test_every_other_request_is_refused_with_a_path_or_accepted(kind: str, data:
 
 
 @given(changed(_RULES))
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 def test_an_update_that_parses_gives_a_create_that_parses_or_is_refused_with_a_path(body: Any) -> None:
     if _refusal(lambda text: parse_update(text, max_bytes=_MAX_BYTES), _text(body)):
         return
@@ -118,7 +119,7 @@ def test_an_update_that_parses_gives_a_create_that_parses_or_is_refused_with_a_p
 @given(
     st.binary(max_size=60) | JSON.map(_text) | st.text(max_size=30).map(lambda text: text.encode("utf-8", "replace"))
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(80))
 def test_any_bytes_are_an_object_or_are_refused(body: bytes) -> None:
     if not _refusal(lambda text: parse_object(text, max_bytes=_MAX_BYTES), body):
         assert parse_object(body, max_bytes=_MAX_BYTES) == json.loads(body.decode("utf-8-sig"))

@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 import pytest
 
 from streamserver.core.examples import NEW_TASK_BODY
-from streamserver.demo.clip import draw_clip
-from tests.e2e.harness import PROJECT, ledger, server, task, wait_for
+from tests.chaos.world import FEW_FRAMES, alarm_task, clip
+from tests.e2e.harness import PROJECT, ledger, server, wait_for
 from tests.hostile.names import ACCEPTED, REFUSED
 from tests.hostile.web import Web, web
 
@@ -173,14 +173,13 @@ RUNNING = ("../../$(touch owned)'; DROP TABLE tasks; -- %s{0}\u202e😀",)
 
 
 def test_names_that_run_reach_the_receiver_and_nothing_else(house: Path, tmp_path: Path) -> None:
-    draw_clip(tmp_path / "walkers.mp4", fps=25)
+    film = clip(tmp_path, rate=FEW_FRAMES)
     before = _files(house)
-    options: dict[str, Any] = {"project": house / "project", "environment": _environment(house)}
+    one_task = _environment(house) | {"STREAMSERVER_NURSERIES": "false"}
+    options: dict[str, Any] = {"project": house / "project", "environment": one_task}
     with ledger() as receiver, server(house / "state of all", **options) as one:
         for name in RUNNING:
-            line = (320, 0, 320, 360)
-            body = task(name, str(tmp_path / "walkers.mp4"), receiver.url, line=line, extend={"Fps": -1})
-            assert one.create(body)["Code"] == 0
+            assert one.create(alarm_task(name, film, [receiver.url], loops=1))["Code"] == 0
         for name in RUNNING:
             assert one.wait_state(name, "FINISHED", "FAILED")["State"] == "FINISHED"
             wait_for(lambda name=name: receiver.reports(name), f"alarms of {name}")

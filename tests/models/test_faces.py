@@ -24,6 +24,7 @@ from streamserver.runtime.session import TensorSpec, open_session
 from tests import assets
 from tests.models import faces_by_hand as by_hand
 from tests.models.constant_net import constant_net
+from tests.searching import examples
 
 Outputs = dict[str, np.ndarray[Any, Any]]
 STRIDES = (8, 16, 32)
@@ -85,7 +86,7 @@ def found_by(finder: FaceFinder, width: int, height: int, *, min_score: float, i
 
 
 SIDES = st.sampled_from([32, 64, 72, 96, 120])
-RANDOM = settings(max_examples=120)
+RANDOM = settings(max_examples=examples(40))
 DRAWN: dict[str, Any] = {
     "seed": st.integers(0, 2**32 - 1),
     "width": SIDES,

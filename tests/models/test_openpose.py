@@ -19,6 +19,7 @@ from streamserver.models.openpose import OpenPose, suggest
 from streamserver.runtime.session import open_session
 from tests.models.openpose_reference import TABLES, reference_people
 from tests.models.pose_networks import answers_always
+from tests.searching import examples
 
 Map = npt.NDArray[np.float32]
 
@@ -85,7 +86,7 @@ def same(found: list[Map], expected: list[Map]) -> None:
         assert np.abs(ours[:, 2] - theirs[:, 2]).max() < 1e-4
 
 
-@settings(max_examples=25, phases=[Phase.generate])
+@settings(max_examples=examples(12), phases=[Phase.generate])
 @given(
     seed=st.integers(0, 10**6),
     joints=st.sampled_from([18, 25]),

@@ -26,6 +26,7 @@ from streamserver.models._pose_clips import (
 from streamserver.models.posec3d import PoseC3D, suggest
 from streamserver.runtime.session import TensorSpec, open_session
 from tests.models.pose_networks import answers_always, names_strongest_joint
+from tests.searching import examples
 
 Map = npt.NDArray[np.float32]
 SMALL = ClipShape(frames=4, height=16, width=20)
@@ -52,7 +53,7 @@ def reference_heat_maps(frames: list[Points], shape: ClipShape) -> Map:
     return maps
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(8))
 @given(seed=st.integers(0, 10**6), people=st.lists(st.integers(0, 2), min_size=1, max_size=4))
 def test_bells_are_painted_as_a_plain_loop_paints_them(seed: int, people: list[int]) -> None:
     frames = [frame(count, seed + number, size=26) for number, count in enumerate(people)]
@@ -60,7 +61,7 @@ def test_bells_are_painted_as_a_plain_loop_paints_them(seed: int, people: list[i
     assert heat_maps(frames, SMALL) == pytest.approx(reference_heat_maps(frames, SMALL), abs=1e-5)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(50))
 @given(available=st.integers(1, 300), wanted=st.integers(1, 60), seed=st.integers(0, 100))
 def test_frames_are_drawn_in_order_and_over_the_whole_window(available: int, wanted: int, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -21,6 +21,7 @@ from tests import assets
 from tests.models.constant_net import constant_net
 from tests.models.yolov8_files import constant_network
 from tests.samples.plate_clip import read_picture
+from tests.searching import SEARCHING
 
 PLATE_ASPECT = 3.0
 
@@ -63,11 +64,13 @@ def test_a_reader_that_does_not_name_its_characters_is_known_by_what_it_says(tmp
 
 
 def test_97_in_100_real_plates_are_read_right_with_what_a_plate_may_hold(weights: Path) -> None:
-    crops = sorted(assets.media("plates/crops").glob("*.jpg"))
+    """Of every other plate that there is; ``PROPERTY_TESTS=search`` reads all."""
+    every = sorted(assets.media("plates/crops").glob("*.jpg"))
+    crops = every if SEARCHING else every[::2]
     plates = PpocrRec.load(weights, device="cpu", alphabet=ALPHABETS["cn_plate"], aspect=PLATE_ASPECT)
     wrong = [path.stem for path in crops if plates.read(read_picture(path)).label != path.stem]
-    assert len(crops) == 250
-    assert len(wrong) <= 3, wrong  # 99.2 % when this was written; asked for are 97
+    assert len(every) == 250
+    assert len(wrong) <= (3 if SEARCHING else 2), wrong  # 99.2 % when this was written; asked for are 97
 
 
 def test_words_are_read_with_their_score(weights: Path) -> None:

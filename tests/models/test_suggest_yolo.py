@@ -23,6 +23,7 @@ from streamserver.runtime.session import open_session
 from tests import assets
 from tests.models import yolo_files
 from tests.models.yolov8_files import constant_network, notes
+from tests.searching import examples
 
 FAMILIES = {"yolov5": yolov5, "yolov7": yolov7, "yolov8": yolov8, "yolox": yolox}
 DETECTORS: list[tuple[str, dict[str, Any]]] = [
@@ -118,7 +119,7 @@ SHAPES = st.lists(
 ).filter(lambda shapes: shapes and all(math.prod(shape) <= 50_000 for shape in shapes))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shapes=SHAPES, one_picture=st.booleans(), seed=st.integers(0, 99), spread=st.sampled_from([0.2, 3.0, 50.0]))
 def test_outputs_of_any_shapes_are_read_or_refused(
     tmp_path: Path, shapes: list[list[int]], one_picture: bool, seed: int, spread: float

@@ -21,6 +21,7 @@ from streamserver.models.normalisation import Normalisation
 from streamserver.runtime.session import open_session
 from tests.models import yolo_files
 from tests.models.yolo_files import Array, Expected
+from tests.searching import examples
 
 SIDE, CLASSES, NUMBERS = 64, 4, 9
 GRIDS = (8, 4, 2)
@@ -29,7 +30,7 @@ DECIDED = 1e-5
 """Examples in which rounding decides what is found are left out."""
 
 PICTURE = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
-QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 Heads = list[Array]
 

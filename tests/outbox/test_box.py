@@ -70,9 +70,10 @@ def test_what_is_due_next_can_be_claimed_before_its_time(tmp_path: Path) -> None
     outbox.close()
 
 
-def test_all_that_waits_can_be_made_due(tmp_path: Path) -> None:
+def test_all_that_waits_can_be_made_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.outbox.box._RETRY_STEP", 50)
     outbox = make(tmp_path)
-    outbox.add([event(number) for number in range(5001)])
+    outbox.add([event(number) for number in range(101)])
     *failed, under_way = take_all(outbox)
     for found in failed:
         outbox.failed(found.id, 600.0, "no answer")
@@ -279,19 +280,20 @@ def test_the_age_of_what_waits_survives_a_kill(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_only_the_newest_keys_are_remembered_and_what_waits_is_never_forgotten(tmp_path: Path) -> None:
-    outbox = make(tmp_path, keep_keys=100)
+def test_the_newest_keys_are_remembered_and_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamserver.outbox.box._PRUNE_EVERY", 32)
+    outbox = make(tmp_path, keep_keys=20)
     outbox.add([event(0, key="waits")])
     outbox.failed(outbox.claim(1)[0].id, 1e6, "no answer")
-    for number in range(1, 1024):
+    for number in range(1, 128):
         outbox.add([event(number, key=str(number))])
         outbox.delivered([found.id for found in outbox.claim(1)])
-    assert outbox.add([event(5, key="5"), event(1020, key="1020"), event(0, key="waits")]) == 1
+    assert outbox.add([event(5, key="5"), event(125, key="125"), event(0, key="waits")]) == 1
     assert [number_of(found) for found in outbox.claim(1, early=True)] == [5]
     assert [number_of(found) for found in outbox.claim(1, early=True)] == [0]
     outbox.close()
     connection = sqlite3.connect(tmp_path / FILE)
-    assert connection.execute("SELECT count(*) FROM events").fetchone()[0] < 500
+    assert connection.execute("SELECT count(*) FROM events").fetchone()[0] < 60
     connection.close()
 
 

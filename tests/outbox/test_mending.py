@@ -15,6 +15,7 @@ from streamserver.outbox.box import Counters
 from streamserver.outbox.letters import dead_letters
 from streamserver.outbox.schema import SCHEMA
 from tests.outbox.support import FILE, Clock, copy, event, make, number_of, numbers, spoil, take_all
+from tests.searching import SEARCHING
 
 OLD = Path(__file__).resolve().parents[1] / "fixtures" / "databases" / "outbox_v1.sqlite"
 
@@ -276,7 +277,7 @@ def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
 
 def test_random_damage_never_stops_the_outbox_and_sends_nothing_wrong(tmp_path: Path) -> None:
     chance = random.Random(7)
-    for round_ in range(30):
+    for round_ in range(300 if SEARCHING else 12):
         folder = tmp_path / str(round_)
         folder.mkdir()
         outbox = make(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import cv2
@@ -17,8 +19,15 @@ RIGHT_THIRD = [(512, 0), (768, 0), (768, 432), (512, 432)]
 
 def one_person(path: Path, *, backwards: bool = False) -> Path:
     """The first of the six of the one-by-one clip leaves the table to the right: 70 frames at 10 a second."""
+    path.write_bytes(_one_person(path.suffix, backwards))
+    return path
+
+
+@cache
+def _one_person(ending: str, backwards: bool) -> bytes:
     images = _frames("one-by-one-person-detection.mp4", 140, 210)
-    return _write(path, list(reversed(images)) if backwards else images, rate=10)
+    with TemporaryDirectory() as folder:
+        return _write(Path(folder) / f"clip{ending}", images[::-1] if backwards else images, rate=10).read_bytes()
 
 
 def _frames(name: str, begin: int, end: int) -> list[ImageBgr]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from streamserver.demo.clip import draw_clip
-from tests.e2e.harness import ledger, server, task, wait_for
+from tests.chaos.world import FEW_FRAMES, alarm_task, clip
+from tests.e2e.harness import ledger, server, wait_for
 from tests.ssrf.hosts import ALLOWED, DENIED, NETWORK, listening
 
 pytestmark = pytest.mark.e2e
@@ -34,29 +33,28 @@ socket.getaddrinfo = _look_up
 
 
 def test_an_answer_that_changes_after_create_leads_nowhere_until_it_is_mended(tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    draw_clip(clip)
+    film = clip(tmp_path / "clip", rate=FEW_FRAMES)
     names = tmp_path / "names"
     names.mkdir()
     (tmp_path / "sitecustomize.py").write_text(_RESOLVER)
     (names / "report.test.first").write_text(ALLOWED)
     (names / "report.test").write_text(DENIED)
     rules = {"STREAMSERVER_DENY_NETWORKS": NETWORK, "PYTHONPATH": str(tmp_path), "NAMES": str(names)}
+    rules["STREAMSERVER_NURSERIES"] = "false"
     with (
         ledger() as receiver,
         listening(DENIED, port=receiver.server_address[1]) as denied,
         server(tmp_path / "state", environment=rules) as house,
     ):
         report = f"http://report.test:{denied.port}/api/upload"
-        line: dict[str, Any] = {"line": (320, 0, 320, 360), "extend": {"Detector": "motion", "Fps": -1}}
-        assert house.create(task("reports", str(clip), report, **line))["Code"] == 0
+        assert house.create(alarm_task("reports", film, [report], loops=1))["Code"] == 0
         wait_for(
             lambda: f"deny_networks forbids {NETWORK}" in house.query("reports").get("Reason", ""),
             "the task says why its alarms wait",
             lambda: house.query("reports"),
         )
         wait_for(
-            lambda: house.create(task("second", str(clip), report, **line))["Code"] == 4004,
+            lambda: house.create(alarm_task("second", film, [report], loops=1))["Code"] == 4004,
             "create refuses it, once what it knows of the name is too old",
         )
         assert denied.arrived == []

@@ -13,7 +13,7 @@ from pathlib import Path
 from streamserver.core.processes import die_with_starter
 from streamserver.core.status import CLIENT_FILE, ENGINE_FILE, ClientStatus, EngineStatus
 
-BEAT_S = 0.05
+BEAT_S = 0.1
 
 
 def pending() -> int:

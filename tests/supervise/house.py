@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 _strangers: set[int] = set()

@@ -1,6 +1,7 @@
 """Motion detection on drawn scenes, where the truth is known, and on a clip of four cars."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import cv2
@@ -28,8 +29,15 @@ def textured(seed: int = 1) -> npt.NDArray[np.uint8]:
 
 
 def noisy(picture: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    noise = 3 * random.standard_normal(picture.shape, dtype=np.float32)
+    noise = grains()[random.integers(len(grains()))]
     return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+@cache
+def grains() -> npt.NDArray[np.float32]:
+    """The noise of a dozen pictures: to draw it anew for each costs more than to look for motion."""
+    random = np.random.default_rng(4)
+    return 3 * random.standard_normal((12, SIZE_WH[1], SIZE_WH[0], 3), dtype=np.float32)
 
 
 def box_at(step: int) -> list[tuple[int, int, int, int]]:

@@ -42,6 +42,9 @@ def test_a_request_is_there_when_its_head_and_small_body_are(said: bytes, expect
     assert stage(said) is expected
 
 
+_CONFIG = Config()
+
+
 class _Read:
     """A connection that gives what has arrived and fails where the parser would wait for more."""
 
@@ -83,7 +86,7 @@ def test_what_is_taken_for_whole_makes_gunicorn_wait_for_nothing() -> None:
             continue
         taken += 1
         try:
-            next(RequestParser(Config(), _Read(said), ("127.0.0.1", 1))).body.read()
+            next(RequestParser(_CONFIG, _Read(said), ("127.0.0.1", 1))).body.read()
         except (ParseException, StopIteration):
             pass
     assert taken > 100
@@ -128,7 +131,7 @@ def test_a_request_ends_here_where_it_ends_for_gunicorn(head: bytes, rest: bytes
     said = head + rest
     where = stage(said)
     connection = _Endless(said)
-    parser = RequestParser(Config(), connection, ("127.0.0.1", 1))
+    parser = RequestParser(_CONFIG, connection, ("127.0.0.1", 1))
     try:
         next(parser).body.read()
     except _WaitsError:

@@ -52,6 +52,7 @@ def _running(command: list[str], state: Path, port: int) -> Iterator[subprocess.
         "STREAMSERVER_STATE_DIR": str(state),
         "STREAMSERVER_PORT": str(port),
         "STREAMSERVER_CONFIG": str(state / "none.yaml"),
+        "STREAMSERVER_NURSERIES": "false",
     }
     process = subprocess.Popen(
         command, cwd=_PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -228,14 +228,14 @@ def test_help_names_the_options() -> None:
 
 @pytest.mark.parametrize("detector", ["auto", "motion"])
 def test_without_weights_motion_takes_the_detectors_place_and_says_so(tmp_path: Path, detector: str) -> None:
-    clip = write_clip(tmp_path / "a.mp4", frames=60, size_wh=(320, 240))
+    clip = write_clip(tmp_path / "a.mp4", frames=30, size_wh=(320, 240))
     elements = [DECODE, ("yolox_group", {**YOLOX, "model_path": "../data/absent.onnx"})]
     with Receiver() as receiver:
         write_task(tmp_path, clip, [*elements, push(receiver.port, pictures="on_demand")], detector=detector)
         result = run_worker(tmp_path, *TASK)
     assert result.returncode == exitcodes.FINISHED, log_of(tmp_path)
     assert status_of(tmp_path).detector == "motion"
-    assert len(receiver.messages) == 60
+    assert len(receiver.messages) == 30
     assert any("mDetectedObjectMetadatas" in message for message in receiver.messages)
     assert ("WARNING" in log_of(tmp_path)) == (detector == "auto")
     assert ("absent.onnx" in log_of(tmp_path)) == (detector == "auto")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamserver.core.events import Kind, RuleEvent
@@ -16,6 +16,7 @@ from streamserver.geometry.rules.areas import AreaRule
 from streamserver.geometry.rules.rule import Polygon, RuleKind, RuleSpec
 from streamserver.geometry.tripwire import band_px
 from tests.geometry.rules.rule_frames import SIZE_WH, BoxXyxy, person, polygon, rule_frame
+from tests.searching import SEARCHING, examples
 
 WIDTH, HEIGHT = SIZE_WH
 DOOR = polygon((300, 200), (500, 200), (500, 400), (300, 400))
@@ -48,6 +49,7 @@ def kinds(told: list[list[RuleEvent]]) -> list[list[Kind]]:
     return [[event.kind for event in events] for events in told]
 
 
+@settings(max_examples=examples(35))
 @given(path=paths, anchor=anchors, include=polygons, rearm_s=st.sampled_from([0.0, 0.5, 5.0]))
 def test_entries_and_exits_alternate(
     path: list[tuple[int, int] | None], anchor: str, include: Polygon, rearm_s: float
@@ -61,6 +63,7 @@ def test_entries_and_exits_alternate(
     assert len(rule) == 0
 
 
+@settings(max_examples=examples(35))
 @given(path=st.lists(points, max_size=40), include=polygons)
 def test_entries_and_exits_are_where_the_foot_goes_in_and_clearly_out(
     path: list[tuple[int, int]], include: Polygon
@@ -80,6 +83,7 @@ def test_entries_and_exits_are_where_the_foot_goes_in_and_clearly_out(
     assert kinds(events_of(area(include=(include,)), list(path))) == expected
 
 
+@settings(max_examples=examples(35))
 @given(
     jitter=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=60),
     edge=st.sampled_from([(300, 300), (500, 300), (400, 200), (400, 400)]),
@@ -95,6 +99,7 @@ def test_trembling_on_the_edge_is_at_most_one_entry(
     assert [event.kind for event in told] in ([], [Kind.ENTER], [Kind.LEAVE])
 
 
+@settings(max_examples=examples(35))
 @given(path=paths, anchor=anchors, include=polygons)
 def test_a_mirrored_walk_through_a_mirrored_area_tells_the_same(
     path: list[tuple[int, int] | None], anchor: str, include: Polygon
@@ -105,6 +110,7 @@ def test_a_mirrored_walk_through_a_mirrored_area_tells_the_same(
     assert kinds(straight) == kinds(other)
 
 
+@settings(max_examples=examples(35))
 @given(path=paths, anchor=anchors)
 def test_areas_that_overlap_count_once(path: list[tuple[int, int] | None], anchor: str) -> None:
     halves = (
@@ -116,6 +122,7 @@ def test_areas_that_overlap_count_once(path: list[tuple[int, int] | None], ancho
     assert kinds(one) == kinds(union)
 
 
+@settings(max_examples=examples(35))
 @given(
     corners=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=3, max_size=7),
     others=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=3, max_size=5),
@@ -133,6 +140,7 @@ def test_shares_agree_with_a_grid_of_points(
     assert share == pytest.approx(hits.mean(), abs=0.12)  # each of twelve edges cuts at most 160 of the 6,400 cells
 
 
+@settings(max_examples=examples(35))
 @given(
     seen=st.lists(st.booleans(), min_size=30, max_size=60),
     first=st.integers(0, 10),
@@ -150,13 +158,14 @@ def test_inside_is_told_when_the_frames_inside_say_so(seen: list[bool], first: i
     assert kinds(told) == expected
 
 
-def test_a_hundred_thousand_tracks_of_one_frame_leave_no_memory() -> None:
+def test_thousands_of_tracks_of_one_frame_leave_no_memory() -> None:
+    """``PROPERTY_TESTS=search`` has 100,000."""
     rule = area(include=(DOOR,), events=EVERYTHING, rearm_s=0.5, cooldown_s=60.0, every=5)
-    a_frame = 100
-    for step in range(1000):
+    a_frame, frames = 100, 1000 if SEARCHING else 150
+    for step in range(frames):
         boxes = {step * a_frame + i + 1: person(100 if i % 10 else 400, 300) for i in range(a_frame)}
         rule.update(rule_frame(step, boxes))
         assert len(rule) <= 7 * a_frame
-    for step in range(1000, 1030):
+    for step in range(frames, frames + 30):
         rule.update(rule_frame(step, {}))
     assert len(rule) == 0

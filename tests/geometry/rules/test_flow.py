@@ -18,13 +18,14 @@ from streamserver.geometry.rules.rule import Conditions, RuleFrame, RuleKind, Ru
 from streamserver.geometry.rules.weekly import WeeklySchedule
 from tests.geometry.counting import ways as counted
 from tests.geometry.walks import six_people
+from tests.searching import examples
 
 SIZE = (640, 360)
 WIDE, TALL = 40.0, 100.0
 DOOR = ((400, 0), (640, 0), (640, 360), (400, 360))
 THIRD = ((512, 0), (768, 0), (768, 432), (512, 432))
 WHOLE = ((0, 0), (640, 0), (640, 360), (0, 360))
-FEW = settings(max_examples=60, deadline=None, derandomize=True)
+FEW = settings(max_examples=examples(25))
 
 Seen = dict[int, float | tuple[float, float]]
 """Who is seen in a frame, and where the foot is: x, or x and y."""

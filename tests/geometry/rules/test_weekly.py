@@ -7,10 +7,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamserver.geometry.rules.weekly import WeeklySchedule, WeeklyWindow
+from tests.searching import examples
 
 SAT, SUN = 5, 6
 MINUTE_S = 60
@@ -80,6 +81,7 @@ def test_an_hour_that_comes_twice_is_inside_twice_and_one_left_out_never_comes()
     assert minutes_of(date(2026, 3, 22)) == 60
 
 
+@settings(max_examples=examples(40))
 @given(
     windows=st.lists(
         st.tuples(st.integers(0, 6), st.integers(0, 1439), st.integers(1, 1440)), min_size=1, max_size=4, unique=True
