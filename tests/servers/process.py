@@ -69,6 +69,11 @@ class ServerProcess:
         self.stop()
         self.start()
 
+    def revive(self) -> None:
+        """Starts it again if it has ended by itself."""
+        if self._ended():
+            self.restart()
+
     def freeze(self) -> None:
         """It stops and answers nothing, connections stand: a cable that was pulled."""
         self._signal(signal.SIGSTOP)

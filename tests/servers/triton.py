@@ -24,6 +24,9 @@ _PROGRAM = Path(__file__).with_name("triton_program.py")
 _FOLDER = re.compile(rb"/tmp/folder[A-Za-z0-9]{6}(?=/)")
 """Where Triton puts a model's program, for which it starts a process."""
 
+_SHARED = re.compile(r"/dev/shm/\S+")
+"""Memory that its processes share; who is killed leaves it behind."""
+
 
 class TritonServer(ServerProcess):
     """Has the models ``double``, ``half`` and ``yolox``; use it with ``with``.
@@ -64,14 +67,18 @@ class TritonServer(ServerProcess):
             return bool(ready.ready)
 
     def stop(self) -> None:
-        """Kills it; then the folders go that Triton itself would have removed, whatever TMPDIR says."""
-        used: set[bytes] = set()
+        """Kills it; then the folders and the shared memory go that Triton itself would have removed."""
+        used: set[str] = set()
         for pid in self._pids():
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                used.update(_FOLDER.findall(Path(f"/proc/{pid}/cmdline").read_bytes()))
+                used.update(map(os.fsdecode, _FOLDER.findall(Path(f"/proc/{pid}/cmdline").read_bytes())))
+            with contextlib.suppress(OSError):
+                used.update(_SHARED.findall(Path(f"/proc/{pid}/maps").read_text()))
         super().stop()
-        for folder in used:
-            shutil.rmtree(folder.decode(), ignore_errors=True)
+        for place in used:
+            shutil.rmtree(place, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.unlink(place)
 
     def _pids(self) -> list[int]:
         group = self._process.pid if self._process is not None else 0
