@@ -75,7 +75,9 @@ def is_settled(one: Server) -> bool:
     """Whether all that a server without tasks consists of has been started, and has become what it is to be."""
     found = programs(one)
     nurseries = sum("streamserver.launchers.nursery" in command for command in found)
-    return nurseries == 2 and not any("tether" in command and "start.py" not in command for command in found)
+    said = (one.state_dir / "logs" / "supervisor.log").read_text()
+    ready = all(f"nursery for the {kind} ready" in said for kind in ("client", "engine"))
+    return nurseries == 2 and ready and not any("tether" in command and "start.py" not in command for command in found)
 
 
 def test_a_burst_of_tasks_is_accepted_run_listed_and_deleted_without_a_trace(tmp_path: Path) -> None:
@@ -111,7 +113,8 @@ def test_a_burst_of_tasks_is_accepted_run_listed_and_deleted_without_a_trace(tmp
         for body in bodies:
             assert one.post("/task/delete", {"TaskID": body["TaskID"]}) == {"Code": 0, "Msg": "success"}
         assert one.post("/task/list", {})["Result"] == []
-        wait_for(lambda: programs(one) == programs_before, "the processes are gone", one.processes)
+        gone = f"no more processes than {programs_before}"
+        wait_for(lambda: is_settled(one) and programs(one) <= programs_before, gone, one.processes)
         wait_for(lambda: not list((one.state_dir / "tasks").iterdir()), "the folders are gone")
         wait_until_few(one, files_before)
         assert not listening(one) & set(ports)
